@@ -59,7 +59,7 @@ router.add(host.domain, host);
 host.start(await startModules(host, chooseModules(modules, settings), { storage, config: settings, log }));
 
 const words = Array.from({ length: 3000 }, (_, n) => `w${((n * 7919) % 3000).toString(36)}`);
-/** Each word is in 0.4 % of messages, `odd` and `even` each in half of them, `rare` in one of 50,000. */
+/** Each word is in 0.4 % of messages, `odd` and `even` in half of them each, `rare` in one of 50,000. */
 const body = (n: number): string => {
   const said = Array.from({ length: 12 }, (_, k) => words[(n * 31 + k * k * 17) % 3000]);
   return [...said, n % 2 ? 'odd' : 'even', ...(n % 50_000 === 7 ? ['rare'] : [])].join(' ');

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 
-/** A connection that sends what it is given and keeps no state. */
+/** A connection that sends given data and keeps no state. */
 export class Wire {
   readonly socket: Socket;
   #seen = '';

@@ -68,7 +68,7 @@ function dropped(expression) {
   switch (expression.kind) {
     case AwaitExpression:
     case BinaryExpression: // an assignment
-    case VoidExpression: // looked at by itself
+    case VoidExpression: // checked by itself
       return undefined;
     case CallExpression:
       return hasRejectionHandler(expression) ? undefined : expression;

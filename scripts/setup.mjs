@@ -22,7 +22,7 @@ const projects = {
 };
 const settings = ['tsconfig.json', 'tsconfig.server.json', 'package-lock.json'];
 
-/** A command failed; its output has said why. */
+/** A command failed; its output has the reason. */
 export class SetupError extends Error {}
 
 /** Installs, and compiles the project `server` or `all`. Throws SetupError. */

@@ -78,7 +78,7 @@ export class StrictReader {
   #items: StrictItem[] = [];
   #open: Tree[] = [];
   #isFresh = true;
-  /** RFC 6120 §6.4.6: another stream begins behind SASL's success, maybe in the same chunk. */
+  /** RFC 6120 §6.4.6: another stream begins after SASL's <success/>, perhaps in the same chunk. */
   #isBeforeSuccess = true;
   #hasSucceeded = false;
 
@@ -157,7 +157,7 @@ export class StrictReader {
     const tree: Tree = [uri, local, attrs.sort(byName)];
     const isStream = !this.#framed && this.#open.length === 0;
     if (isStream) this.#items.push({ kind: 'open', tree });
-    // The stream does not hold what was said in it.
+    // An id must not retain the text of its stream.
     else if (this.#open.length > (this.#framed ? 0 : 1)) this.#open.at(-1)!.push(tree);
     this.#open.push(tree);
   }

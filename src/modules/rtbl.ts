@@ -259,7 +259,7 @@ export default defineModule({
     };
 
     /** XEP-0060 §7.1.2, §7.2.2, §8.4, §8.5: accepted only from the service itself. */
-    const hear = (stanza: Stanza): 'handled' | undefined => {
+    const receiveEvent = (stanza: Stanza): 'handled' | undefined => {
       const own = lists.filter(({ service }) => service.equals(stanza.from));
       const event = own.length === 0 ? undefined : stanza.child(NS.pubsubEvent, 'event');
       if (event === undefined || stanza.type === 'error') return undefined;
@@ -302,7 +302,7 @@ export default defineModule({
     if (lists.length === 0) return [];
     return [
       ...(serverLists.length > 0 ? [serverGate(isListedServer)] : []),
-      serverMessage(hear),
+      serverMessage(receiveEvent),
       answers(changed, ({ list: name, changes }) => {
         const list = lists.find((one) => one.name === name);
         if (list === undefined) return null; // This node was started with another configuration.

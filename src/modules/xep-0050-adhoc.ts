@@ -55,7 +55,7 @@ export default defineModule({
       .describe('How long a command stays open for its next step.'),
     max_sessions: count({ min: 1 })
       .default(1000)
-      .describe('Maximum open commands in all. If exceeded, the account with the most loses its oldest.'),
+      .describe('Maximum open commands in total. If exceeded, the account with the most loses its oldest.'),
     max_sessions_per_user: count({ min: 1 })
       .default(10)
       .describe(
@@ -110,7 +110,7 @@ export default defineModule({
         }
 
         const session = sessions.get(host.holderOf(from), sessionid);
-        // The same error for a session of somebody else as for one that never existed.
+        // The same error for another user's session as for a missing one.
         if (session?.opener !== from.full || session.responder !== to.full || session.command !== command)
           throw refusal('bad-request', 'bad-sessionid');
         if (session.actions === undefined || isOver(session)) throw refusal('not-allowed', 'session-expired');

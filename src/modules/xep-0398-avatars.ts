@@ -46,7 +46,7 @@ interface Picture {
 }
 
 const nodes = [NS.avatarMetadata, NS.avatarData];
-/** The access model of vCards: whoever could read the PHOTO in the vCard can read the node. */
+/** The access model of vCards: everybody who could read the PHOTO in the vCard can read the node. */
 const asCard = { 'pubsub#access_model': 'open' } as const;
 
 /** Set if the client itself announces that it has no avatar. */

@@ -217,7 +217,7 @@ class WaxwingServer implements Server {
       ahead: (ms) =>
         storageLog.warn(
           { seconds: Math.round(ms / 1000) },
-          'the clock is behind stored timestamps: new ids run ahead until it catches up; check the system clock',
+          'the clock is earlier than stored timestamps: new ids run ahead until it catches up; check the system clock',
         ),
       failed: (error) => storageLog.error({ err: error }, 'could not reserve stanza ids for the next start'),
     });

@@ -12,7 +12,7 @@ export interface Admin {
   ask<T>(command: string, values?: RawValues): Promise<T>;
   /** The same as text for a terminal. */
   read(command: string, values?: RawValues): Promise<string>;
-  /** What the commands reported while they ran. */
+  /** Progress reports of the commands. */
   readonly progress: readonly string[];
 }
 

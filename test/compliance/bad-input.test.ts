@@ -1,7 +1,7 @@
 /**
- * XEP-0205, RFC 6120 §13.12: what bad manners may not do. Nobody has the server for himself, everything that came before
- * an end is dealt with, others lose nothing meanwhile, and each limit that is met is counted. limits.test.ts has the
- * limits one by one.
+ * XEP-0205, RFC 6120 §13.12: badly behaved clients. None monopolises the server, everything received before a stream
+ * ends is handled, other clients lose nothing meanwhile, and each limit that is reached is counted. limits.test.ts
+ * tests each limit.
  */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -77,7 +77,7 @@ scenario(
     await romeo.sends(`<enable xmlns='${NS.sm}'/>`);
     await romeo.receives(`<enabled xmlns='${NS.sm}'/>`);
     await romeo.sends(`${many.map((body) => chat(juliet.jid, body)).join('')}<r xmlns='${NS.sm}'/>`);
-    // It may have been told before how far the server was.
+    // The server may have requested an acknowledgement already.
     let h = 0;
     while (h < 1000) {
       const told = Number((await romeo.receives(`<a xmlns='${NS.sm}' h='*'/>`)).attrs.h);
@@ -89,7 +89,7 @@ scenario(
   },
 );
 
-// --- others meanwhile -------------------------------------------------------------------------------------------------------
+// --- other clients meanwhile ------------------------------------------------------------------------------------------------
 
 // After the burst, hardly anything is read: the flood reaches the rate however slow the machine is.
 const slowRate = { config: { limits: { rate: { bytes_per_second: 1000, byte_burst: 1_000_000 } } } };
@@ -159,11 +159,11 @@ scenario(
     await juliet.receives(`<enabled xmlns='${NS.sm}'/>`);
     for (const body of many.slice(0, 60)) await romeo.sends(chat(juliet.jid, body));
     await romeo.syncs();
-    // She is cut off first, and then has as much again to come back.
+    // She is disconnected first, and can queue as much again before she returns.
     await juliet.drains();
     for (const body of many.slice(0, 60)) await romeo.sends(chat(juliet.jid, body));
     await romeo.syncs();
-    // What is beyond that is stored like the messages of somebody who is away (pacing.test.ts).
+    // Stanzas beyond that are stored like messages for an offline user (pacing.test.ts).
     const [session] = scene.server.sessions.of('juliet@localhost');
     assert.equal(session?.connection, undefined);
     assert.equal(session?.isBacklogged, true);

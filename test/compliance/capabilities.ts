@@ -1,4 +1,4 @@
-/** Clients that say what they can do (XEP-0115), for dialogues. */
+/** Clients that announce capabilities (XEP-0115), for dialogues. */
 import { capsHash } from '../../src/server/stanza/caps.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Peer } from './dialogue.js';
@@ -12,7 +12,7 @@ export interface Capabilities {
   readonly info: string;
 }
 
-/** Capabilities that nobody else has: the server does not know them yet. */
+/** Capabilities that no other client has, so the server does not know them yet. */
 export function capabilities(...features: string[]): Capabilities {
   const name = `client ${++versions}`;
   const all = [NS.discoInfo, ...features];
@@ -42,7 +42,7 @@ async function until(peer: Peer, isLast: (element: Awaited<ReturnType<Peer['rece
   }
 }
 
-/** Becomes available with these features, explains them, and passes over what comes of it. */
+/** Becomes available with these features, answers the query for them, and ignores other stanzas. */
 export async function appears(peer: Peer, ...features: string[]): Promise<void> {
   const caps = capabilities(...features);
   await peer.sends(caps.presence);

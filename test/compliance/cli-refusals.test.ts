@@ -1,4 +1,4 @@
-/** Whatever keeps the server from starting is found by `waxwing check`, which changes nothing. */
+/** `waxwing check` finds every reason why the server refuses to start, and changes nothing. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,12 +15,12 @@ interface Refusal {
   readonly module?: string;
   /** What lies there before. */
   readonly prepare?: (at: Home) => void | Promise<unknown>;
-  /** What start says, and what check finds; the same if only one is given. */
+  /** The output of start, and the finding of check. If one is missing, both are the same. */
   readonly start: RegExp;
   readonly check?: RegExp;
 }
 
-/** A module with what it declares and the hooks that it starts with. */
+/** A module with its declarations and the hooks that it starts with. */
 const hooks = (list: string) => `name: "one", summary: "Is one.", implements: {}, start: () => [${list}]`;
 const declares = (what: string) => `summary: "Is one.", implements: {}, start: () => [], ${what}`;
 const event = (order: string) => `{ kind: "event", name: "started", handler() {}, order: ${order} }`;
@@ -35,20 +35,20 @@ const withCertificate = (crt: string, key: string) =>
   `[hosts."a.example"]\ncertificate = "${crt}.pem"\nkey = "${key}.key"\n`;
 
 const refusals: Readonly<Record<string, Refusal>> = {
-  'an option that is none': { config: '[limits]\nstanza_byte = 1\n', start: /did you mean limits\.stanza_bytes\?/i },
+  'an unknown option': { config: '[limits]\nstanza_byte = 1\n', start: /did you mean limits\.stanza_bytes\?/i },
   'a text where a number belongs': { config: '[limits]\nstanza_bytes = "many"\n', start: /limits\.stanza_bytes/ },
   'no TOML': { whole: '[', start: /waxwing\.toml:1/ },
-  'two listeners for one port': {
+  'two listeners on one port': {
     whole: '[listen]\nc2s = ["127.0.0.1:15999"]\nc2s_tls = ["127.0.0.1:15999"]\n',
     start: /listen\.c2s_tls.* is already used by listen\.c2s/,
   },
-  'an address that this machine has not': {
+  'an address that this machine lacks': {
     whole: '[listen]\nc2s = ["192.0.2.1:15999"]\n',
     start: /listen\.c2s: 192\.0\.2\.1:15999: this machine does not have this address/,
     check: /listen\.c2s 192\.0\.2\.1:15999: this machine does not have this address/,
   },
-  'a certificate that is not there': { config: withCertificate('a', 'a'), start: /a\.pem: no such file/ },
-  'a certificate that is none': {
+  'a missing certificate': { config: withCertificate('a', 'a'), start: /a\.pem: no such file/ },
+  'an invalid certificate': {
     config: withCertificate('a', 'a'),
     prepare: (at) => {
       for (const end of ['pem', 'key']) writeFileSync(join(dirname(at.file), `a.${end}`), 'nonsense');
@@ -68,29 +68,29 @@ const refusals: Readonly<Record<string, Refusal>> = {
     start: /data .*: is not a folder/,
     check: /data: is not a folder/,
   },
-  'a database that is none': {
+  'not a database': {
     prepare: (at) => {
       mkdirSync(at.data);
       writeFileSync(join(at.data, 'waxwing.sqlite'), 'nonsense'.repeat(1000));
     },
     start: /waxwing\.sqlite: file is not a database/,
   },
-  'a database in a folder that is not there': {
+  'a database in a missing folder': {
     config: '[storage.sqlite]\nfile = "elsewhere/x.sqlite"\n',
     start: /x\.sqlite.*ENOENT/,
     check: /storage\.sqlite\.file .*x\.sqlite: .*elsewhere does not exist/,
   },
-  'a store that is none': {
+  'an unknown store': {
     config: '[storage.stores]\narchiv = "memory"\n',
     start: /storage\.stores: no module has a store archiv; did you mean archive\?/,
   },
-  'a socket in a folder that is not there': {
+  'a socket in a missing folder': {
     config: '[admin]\nsocket = "elsewhere/x.sock"\n',
     start: /admin\.socket .*x\.sock cannot be opened \(E\w+\)/,
     check: /admin\.socket .*x\.sock: .*elsewhere does not exist/,
   },
   'a socket whose path is too long': { config: `[admin]\nsocket = "${'x'.repeat(120)}"\n`, start: /admin\.socket/ },
-  'something else where the socket belongs': {
+  'another file in place of the socket': {
     prepare: (at) => {
       mkdirSync(at.data);
       writeFileSync(join(at.data, 'admin.sock'), '');
@@ -98,18 +98,18 @@ const refusals: Readonly<Record<string, Refusal>> = {
     start: /admin\.sock exists and is not a socket/,
     check: /admin\.sock: exists and is not a socket/,
   },
-  'a module that cannot be read': { module: '(', start: /m\.mjs cannot be loaded/ },
+  'a module that cannot be loaded': { module: '(', start: /m\.mjs cannot be loaded/ },
   'a module with a name of the configuration': { module: declares('name: "load"'), start: /this name is not allowed/ },
-  'a module with an odd name': { module: declares('name: "one/two"'), start: /this name is not allowed/ },
-  'a module that implements nothing to be read': {
+  'a module with an invalid name': { module: declares('name: "one/two"'), start: /this name is not allowed/ },
+  'a module without specifications': {
     module: 'name: "one", summary: "Is one.", start: () => []',
     start: /module one .*implements must be an object/,
   },
-  'a module with options that are no schema': {
+  'a module whose options are no schema': {
     module: declares('name: "one", config: { size: 1 }'),
     start: /config must be a z\.object\(\)/,
   },
-  'a module with a store of no shape': {
+  'a module with a store without a shape': {
     module: declares('name: "one", stores: { items: { shape: "heap" } }'),
     start: /the store items must be made by/,
   },
@@ -121,14 +121,14 @@ const refusals: Readonly<Record<string, Refusal>> = {
     module: 'name: "one", summary: "Is one.", implements: {}, start: () => undefined',
     start: /could not start module one: its start\(\) must return an array of hooks/,
   },
-  'a hook of no kind': { module: hooks('{ kind: "spell" }'), start: /unknown kind of hook: "spell"/ },
-  'an IQ that another answers': {
+  'a hook of an unknown kind': { module: hooks('{ kind: "spell" }'), start: /unknown kind of hook: "spell"/ },
+  'an IQ that another module answers': {
     module: hooks(
       '{ kind: "iq", type: "get", target: "server", ns: "urn:xmpp:ping", name: "ping", access: "anyone", absent: false, handler() {} }',
     ),
     start: /modules ping and one both answer server IQ get ping/,
   },
-  'hooks that each want to come after the other': {
+  'hooks with circular order': {
     module: hooks(event('{ after: ["proxy65"], before: ["proxy65"] }')),
     start: /have circular order constraints in event started/,
   },
@@ -136,15 +136,15 @@ const refusals: Readonly<Record<string, Refusal>> = {
     module: declares('name: "one", needs: ["thing"], provides: ["thing"]'),
     start: /circular dependency of modules: one → one/,
   },
-  'a module that provides what another does': {
+  'a service that another module provides': {
     module: declares('name: "one", provides: ["roster"]'),
     start: /modules \w+ and \w+ both provide roster/,
   },
-  'a module that provides nothing of what it says': {
+  'a module that does not provide its service': {
     module: declares('name: "one", provides: ["thing"]'),
     start: /module one declares that it provides thing, but does not provide it/,
   },
-  'a session state that the server has': {
+  'a session state of the server': {
     module: declares('name: "one", sessionStates: [{ name: "priority" }]'),
     start: /session state priority|could not start/,
   },

@@ -204,7 +204,7 @@ describe('waxwing', { concurrency: 2 }, () => {
 
     const refused: readonly (readonly [title: string, config: string, modules: readonly string[], what: RegExp])[] = [
       [
-        'two modules with a store of one name',
+        'two modules with a store of the same name',
         '',
         [
           'name: "one", stores: { things: { shape: "map", storedAs: "things" } }',
@@ -213,29 +213,29 @@ describe('waxwing', { concurrency: 2 }, () => {
         /module two declares a store things, which module one already has/,
       ],
       [
-        'a command that the server has',
+        'a command of the server',
         '',
         ['name: "one", cli: [{ name: "user add" }]'],
         /module one declares the command "user add", which the server already has/,
       ],
       [
-        'two modules with one command',
+        'two modules with the same command',
         '',
         ['name: "one", cli: [{ name: "greet" }]', 'name: "two", cli: [{ name: "greet" }]'],
         /module two declares the command "greet", which module one already has/,
       ],
       ['a command of three words', '', ['name: "one", cli: [{ name: "a b c" }]'], /invalid command name "a b c"/],
       [
-        'a path that the metrics have',
+        'a path of the metrics',
         '',
         ['name: "one", start: () => [{ kind: "http", method: "GET", path: "/metrics", handler() {}, options: {} }]'],
         /module one answers GET \/metrics; choose another metrics\.path/,
       ],
-      ['two modules of one name', '', ['name: "one"', 'name: "one"'], /two modules are named one/],
-      ['a module without what it needs', '', ['name: "one", needs: ["things"]'], /module one needs things/],
+      ['two modules with the same name', '', ['name: "one"', 'name: "one"'], /two modules are named one/],
+      ['a module without a service that it needs', '', ['name: "one", needs: ["things"]'], /module one needs things/],
       ['a module that fails', '', ['name: "one", start: () => { throw new Error("no luck") }'], /no luck/],
       [
-        'a host named like a service',
+        'a host with the name of a service',
         '[hosts.localhost]\n[hosts."conference.localhost"]\n',
         [],
         /conference\.localhost/,
@@ -339,7 +339,7 @@ test('the running server answers while its file is not valid TOML', { timeout: 1
   const written = readFileSync(at.file, 'utf8');
   writeFileSync(at.file, `${written}\n[limits\nrate = = 1\n`);
   assert.equal((await dataOf(at, ['status'])).pid, server.ready.pid);
-  // What reads the file says what is wrong, and the server goes on.
+  // Commands that read the file report the error, and the server continues.
   assert.deepEqual(await errorOf(at, ['reload']), ['configuration', 4]);
   assert.equal((await dataOf(at, ['status'])).pid, server.ready.pid);
   server.child.kill('SIGTERM');
@@ -363,7 +363,7 @@ test('backup of a running server, and restore', { timeout: 120_000 }, async () =
   first.child.kill('SIGKILL');
   await first.ended;
 
-  // the power went, with much of what was written in the log
+  // a power cut, with most data still in the log
   assert.deepEqual(await errorOf(at, ['restore', join(at.data, 'admin.sock')]), ['failed', 1]);
   const { previous, kept } = (await dataOf(at, ['restore', copy])) as { previous: string; kept: string };
   assert.ok(existsSync(previous));
@@ -381,7 +381,7 @@ test('backup of a running server, and restore', { timeout: 120_000 }, async () =
   const users = await waxwing(at, ['user', 'list']);
   assert.doesNotMatch(users.out, /juliet/);
 
-  // a start that misses its database says what to do
+  // a start that finds no database gives advice
   rmSync(join(at.data, 'waxwing.sqlite'));
   const { code, err } = await waxwing(at, ['start']);
   assert.equal(code, 1);

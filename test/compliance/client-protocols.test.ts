@@ -1,6 +1,6 @@
 /**
- * What clients say to each other arrives as they said it: directly, as a copy (XEP-0280), and kept for who is not there
- * (XEP-0160). One payload of every specification that only wants to be let through.
+ * Messages between clients are delivered unchanged: directly, as carbons (XEP-0280), and from the offline store
+ * (XEP-0160). There is one payload for each specification that needs no handling by the server.
  */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -10,7 +10,7 @@ import { type Peer, scenario } from './dialogue.js';
 interface Payload {
   readonly type?: string;
   readonly content: string;
-  /** Whether it is kept for who is not there. Default: yes. */
+  /** Whether it is stored for an offline user. Default: yes. */
   readonly isKept?: boolean;
   /** Whether it is copied. Default: yes. */
   readonly isCopied?: boolean;
@@ -30,11 +30,11 @@ const payloads: Readonly<Record<string, Payload>> = {
       <p style='font-weight:bold'>Art <em>thou</em> not <br/>Romeo?</p></body></html>`,
   },
   'XEP-0085: a chat state': { content: `<composing xmlns='${NS.chatStates}'/><thread>act2</thread>`, isKept: false },
-  'XEP-0184: a receipt is asked for': { content: `${body}<request xmlns='${NS.receipts}'/>` },
+  'XEP-0184: a request for a receipt': { content: `${body}<request xmlns='${NS.receipts}'/>` },
   'XEP-0184: a receipt': { content: `<received xmlns='${NS.receipts}' id='richard2-4.1.247'/>` },
   'XEP-0184: a receipt without type': { type: 'normal', content: `<received xmlns='${NS.receipts}' id='r'/>` },
   'XEP-0201: a thread': { content: `${body}<thread parent='e0ffe42b'>7edac73a</thread>` },
-  'XEP-0203: a delay of somebody else’s': {
+  'XEP-0203: a delay added by another entity': {
     content: `${body}<delay xmlns='${NS.delay}' from='room@chat.example' stamp='2002-09-10T23:08:25Z'>Late</delay>`,
   },
   'XEP-0224: attention': {
@@ -51,19 +51,19 @@ const payloads: Readonly<Record<string, Payload>> = {
     content: `<x xmlns='${NS.conference}' jid='darkcave@chat.example' password='cauldronburn' reason='Hey &lt;Hecate&gt;'/>`,
   },
   'XEP-0308: a correction': { content: `${body}<replace id='bad1' xmlns='urn:xmpp:message-correct:0'/>` },
-  'XEP-0333: a marker is asked for': { content: `${body}<markable xmlns='${NS.markers}'/>` },
+  'XEP-0333: a request for a marker': { content: `${body}<markable xmlns='${NS.markers}'/>` },
   'XEP-0333: a marker': { content: `<displayed xmlns='${NS.markers}' id='message-1'/>` },
   'XEP-0334: hints': { content: `${body}<no-permanent-store xmlns='${NS.hints}'/>${store}` },
-  'XEP-0353: a call is proposed': {
+  'XEP-0353: a proposed call': {
     content: `<propose xmlns='urn:xmpp:jingle-message:0' id='ca3cf894'>
       <description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose>${store}`,
   },
-  'XEP-0353: a call is taken': { content: `<proceed xmlns='urn:xmpp:jingle-message:0' id='ca3cf894'/>${store}` },
-  'XEP-0353: a call is over': {
+  'XEP-0353: an accepted call': { content: `<proceed xmlns='urn:xmpp:jingle-message:0' id='ca3cf894'/>${store}` },
+  'XEP-0353: a finished call': {
     content: `<finish xmlns='urn:xmpp:jingle-message:0' id='ca3cf894'><reason xmlns='urn:xmpp:jingle:1'>
       <success/><text>Success</text></reason><migrated to='989a46a6'/></finish>${store}`,
   },
-  'XEP-0359: an id of the sender’s': { content: `${body}<origin-id xmlns='${NS.stanzaId}' id='de305d54'/>` },
+  'XEP-0359: an origin id': { content: `${body}<origin-id xmlns='${NS.stanzaId}' id='de305d54'/>` },
   'XEP-0380, XEP-0384: OMEMO': {
     content: `${body}${omemo('urn:xmpp:omemo:2')}
       <encryption xmlns='urn:xmpp:eme:0' name='OMEMO' namespace='urn:xmpp:omemo:2'/>${store}`,
@@ -75,7 +75,7 @@ const payloads: Readonly<Record<string, Payload>> = {
   'XEP-0372: a reference': {
     content: `${body}<reference xmlns='urn:xmpp:reference:0' begin='0' end='3' type='mention' uri='xmpp:romeo@localhost'/>`,
   },
-  'XEP-0393: styling is not wanted': { content: `${body}<unstyled xmlns='urn:xmpp:styling:0'/>` },
+  'XEP-0393: disabled styling': { content: `${body}<unstyled xmlns='urn:xmpp:styling:0'/>` },
   'XEP-0420: an envelope': {
     content: `${omemo('urn:xmpp:omemo:2')}<envelope xmlns='urn:xmpp:sce:1'><content>
       <body xmlns='jabber:client'>inside</body></content><rpad>C1DHN</rpad><from jid='romeo@localhost'/></envelope>`,
@@ -95,15 +95,15 @@ const payloads: Readonly<Record<string, Payload>> = {
   'XEP-0482: an invitation to a call': {
     content: `<invite xmlns='urn:xmpp:call-invites:0' video='true'><jingle sid='s' jid='romeo@localhost/orchard'/></invite>${store}`,
   },
-  'what nobody has specified yet': {
+  'an unspecified element': {
     content: `${body}<p:x xmlns:p='urn:p' xmlns:q='urn:q' q:a='1' b='&quot;&apos;&#9;'><p:y/><y xmlns=''/>&#x1F339;</p:x>`,
   },
-  'all that text can be': {
+  'all kinds of text': {
     content: `<subject/><body xml:lang='ar'> مرحبا\u200f &lt;&amp;&gt;]]&gt; <![CDATA[<&]]>\n\t👩🏽‍🚀&#13; </body><body xml:lang='en'/>`,
   },
 };
 
-/** The message as its sender wrote it: without what the archive and the offline store of its recipient add. */
+/** The message as sent, without the elements added by the recipient's archive and offline store. */
 function written(message: Element, account: string): string[] {
   return message
     .getChildElements()

@@ -1,6 +1,6 @@
 /**
- * What is stored stays in the order of reception, with rising ids and stamps (XEP-0313 §3.1, §4.1; XEP-0203; XEP-0059),
- * whatever is done to the wall clock: an hour forward and back, while the server runs and between two runs of it.
+ * Stored data stays in the order of reception, with increasing ids and timestamps (XEP-0313 §3.1, §4.1; XEP-0203;
+ * XEP-0059), when the wall clock is set an hour forward or back, while the server runs or between two runs.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -18,7 +18,7 @@ const usual = {
   config: { c2s: { allow_plain_tcp_on_loopback: true, allow_sasl_plain_without_tls: true } },
 };
 
-/** What has been said, and heard, in the order of both. */
+/** Sent and received bodies, in the order of both. */
 class Play {
   readonly said: string[] = [];
   readonly server: ServerProcess;
@@ -144,7 +144,7 @@ async function assertOrder(play: Play): Promise<void> {
   );
   await assertArchive(juliet, taken, said);
 
-  // XEP-0430: what was said last is last.
+  // XEP-0430: the conversation with the latest message is last.
   taken.length = 0;
   await juliet.request('get', `<inbox xmlns='${NS.inbox}' messages='true'/>`);
   const inbox = taken.flatMap((stanza) => archived(stanza)?.body ?? []);
@@ -182,7 +182,7 @@ for (const way of ['stop', 'kill'] as const) {
   for (const [title, steps] of [
     ['was an hour ahead in an earlier run', [hour, 0, 0]],
     ['is set back an hour between two runs', [0, -hour, -hour]],
-    ['goes to and fro', [0, hour, -hour]],
+    ['is set back and forth', [0, hour, -hour]],
   ] as const) {
     test(`the clock ${title} (${way})`, { timeout: 60_000 }, async () => {
       const server = await ServerProcess.start(usual);

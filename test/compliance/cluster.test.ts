@@ -152,7 +152,7 @@ scenario('a message for an offline account is stored at the home', two, async (s
     <delay xmlns='urn:xmpp:delay'/></message>`);
 });
 
-/** Lets nothing become durable in one archive until it is told to. */
+/** Holds back the writes of one archive until the test releases them. */
 class SlowArchive {
   owner = '';
   #open = (): void => {};

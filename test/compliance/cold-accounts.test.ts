@@ -1,4 +1,4 @@
-/** What a message needs of two accounts that nobody has heard of yet is read at once, and not one after the other. */
+/** The data of two accounts that are not cached is read concurrently when a message needs it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
@@ -7,7 +7,7 @@ import { MemoryStorage } from '../../src/storage/memory.js';
 import { around, type StoreCall } from '../../src/storage/wrappers.js';
 import { Stage } from './dialogue.js';
 
-/** Holds operations while it is told to. `round` lets go all that are held: what a database answers in one round trip. */
+/** Holds operations while the test says so. `round` releases all that are held, like one round trip to a database. */
 function holding() {
   const held: { readonly call: StoreCall; readonly go: () => void }[] = [];
   let isHolding = false;
@@ -20,7 +20,7 @@ function holding() {
     hold: (on: boolean) => {
       isHolding = on;
     },
-    /** What the server has asked for by the time that it waits. */
+    /** The operations that the server has requested when it starts to wait. */
     asked: async () => {
       while (held.length === 0) await setImmediate();
       for (let turns = 0; turns < 20; turns++) await setImmediate();

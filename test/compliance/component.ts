@@ -134,7 +134,7 @@ export class ComponentPeer {
     this.socket.end();
   }
 
-  /** The server has dealt with all that was said, and has nothing to say but this. */
+  /** Resolves when the server has handled everything, and asserts that it sends nothing else. */
   async syncs(): Promise<TopLevel[]> {
     const id = `sync-${++syncs}`;
     this.says(`<iq type='get' id='${id}' from='${this.domain}' to='localhost'><ping xmlns='${NS.ping}'/></iq>`);

@@ -1,7 +1,7 @@
 /**
- * Nothing of a stranger's making appears at somebody who did not ask for it, and nothing of somebody who is blocked: in
- * whatever form they send it, by whichever service. Each form is also sent to somebody who knows its sender, to show that
- * it would appear (docs/decisions/0008-consent.md).
+ * Nothing created by an unknown or blocked sender reaches a user who did not ask for it, in whatever form and through
+ * whichever service it is sent. Each form is also sent by a known sender, to show that it would arrive
+ * (docs/decisions/0008-consent.md).
  */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -26,9 +26,9 @@ interface Cast {
 interface Form {
   readonly title: string;
   send(cast: Cast): Promise<void>;
-  /** Whether it appears at somebody who knows the sender. Default: it does. */
+  /** Whether a user who knows the sender gets it. Default: yes. */
   readonly known?: false;
-  /** Whether it appears where the sender is a stranger, since she asked for it: she is in the room, or subscribed. */
+  /** Whether the user gets it from an unknown sender, because she asked for it by joining a room or subscribing. */
   readonly asked?: true;
 }
 
@@ -68,23 +68,20 @@ const forms: readonly Form[] = [
   said('a message without a body', message('chat', `<x xmlns='urn:example:shown'>${mark}</x>`)),
   said('a direct invitation', message('normal', `<x xmlns='${NS.conference}' jid='${hall}' reason='${mark}'/>`)),
   said(
-    'what looks like the invitation of a room',
+    'a forged invitation of a room',
     message('normal', `<x xmlns='${NS.mucUser}'><invite from='nurse@localhost'><reason>${mark}</reason></invite></x>`),
   ),
   said('a call', message('chat', `<propose xmlns='${NS.jingleMessage}' id='${mark}'/>`)),
   said('attention', message('headline', `<attention xmlns='urn:xmpp:attention:0'>${mark}</attention>`)),
-  said(
-    'what looks like an item',
-    message('headline', `<event xmlns='${NS.pubsubEvent}'><items node='${mark}'/></event>`),
-  ),
+  said('a forged event', message('headline', `<event xmlns='${NS.pubsubEvent}'><items node='${mark}'/></event>`)),
   ...[said, toBare].flatMap((form) => [
     form('presence with text', presence('', text)),
     form('unavailable presence with text', presence('unavailable', text)),
     form('a presence error', presence('error', `${text}${gone}`)),
     form('an unsubscription', presence('unsubscribe', text), { known: false }),
-    form('an approval that was not asked for', presence('subscribed', text), { known: false }),
+    form('an unsolicited approval', presence('subscribed', text), { known: false }),
   ]),
-  toBare('a request for a subscription', presence('subscribe', text)),
+  toBare('a subscription request', presence('subscribe', text)),
   said('an IQ get', iq('get', `<query xmlns='jabber:iq:version'><name>${mark}</name></query>`)),
   said('a file', iq('set', `<jingle xmlns='urn:xmpp:jingle:1' action='session-initiate' sid='${mark}'/>`)),
   said('an IQ result', iq('result', `<query xmlns='urn:example:shown'>${mark}</query>`)),
@@ -106,13 +103,13 @@ const forms: readonly Form[] = [
       ),
   },
   {
-    title: 'affiliations with a reason, often',
+    title: 'affiliations with a reason, repeatedly',
     send: async ({ romeo }) => {
       for (let count = 0; count < 20; count++) await romeo.sends(admin(den, count % 2 === 0 ? 'member' : 'none'));
     },
   },
   {
-    title: 'membership of a room for members, often',
+    title: 'membership of a members-only room, repeatedly',
     known: false,
     send: async ({ romeo }) => {
       await romeo.sends(configuration('den', { 'muc#roomconfig_membersonly': '1' }));
@@ -120,7 +117,7 @@ const forms: readonly Form[] = [
     },
   },
   {
-    title: 'a mention in a room that she is not in',
+    title: 'a mention in a room that she has not joined',
     send: async ({ romeo }) => {
       await romeo.sends(admin(den, 'member').replace(/<reason>.*<.reason>/, ''));
       await romeo.sends(
@@ -129,7 +126,7 @@ const forms: readonly Form[] = [
     },
   },
   {
-    title: 'a registration with a room that she was made an owner of',
+    title: 'a registration in a room that she was made an owner of',
     send: async ({ romeo, tybalt }) => {
       await romeo.sends(admin('gate@conference.localhost', 'owner').replace(/<reason>.*<.reason>/, ''));
       await romeo.syncs();
@@ -165,7 +162,7 @@ const forms: readonly Form[] = [
     },
   },
   {
-    title: 'items of a node that an owner subscribed her to, and that she is subscribed',
+    title: 'events of a node to which an owner subscribed her, after she subscribed herself',
     send: async ({ romeo }) => {
       await romeo.sends(subscribes(`${mark}-1`));
       await romeo.sends(publish(`${mark}-1`, 'a', mark, { to: store }));
@@ -174,7 +171,7 @@ const forms: readonly Form[] = [
     },
   },
   {
-    title: 'items of a node that its owner subscribed her to',
+    title: 'events of a node to which its owner subscribed her',
     send: async ({ romeo }) => {
       await romeo.sends(create(mark, { access_model: 'open' }));
       await romeo.sends(subscribes(mark).replace(` to='${store}'`, ''));
@@ -182,7 +179,7 @@ const forms: readonly Form[] = [
     },
   },
   {
-    title: 'items of a node that she subscribed to',
+    title: 'events of a node to which she subscribed',
     asked: true,
     send: async ({ romeo, juliet }) => {
       await juliet.sends(pubsub('set', `<subscribe node='${mark}-2' jid='${juliets}'/>`, store));
@@ -192,7 +189,7 @@ const forms: readonly Form[] = [
     },
   },
   {
-    title: 'a request to subscribe to a node that she was made an owner of',
+    title: 'a subscription request for a node that she was made an owner of',
     send: async ({ romeo, tybalt }) => {
       await romeo.sends(
         owner(
@@ -251,7 +248,7 @@ async function cast({ actor }: Scene): Promise<Cast> {
 
 const roster = (jid: string) => `<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='${jid}'/></query></iq>`;
 
-/** Makes the two what they are to her; the rest of the scene is the same. */
+/** Sets up the relation of the two senders to her; the rest of the scene is the same. */
 const relations: Readonly<Record<'known' | 'stranger' | 'blocked', (juliet: Peer) => Promise<void>>> = {
   known: async (juliet) => {
     for (const jid of ['romeo@localhost', 'tybalt@localhost']) await juliet.sends(roster(jid));
@@ -337,7 +334,7 @@ scenario(
     const juliet = await actor(`${juliets}/balcony`, { presence: true });
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     await juliet.sends(`<iq type='get' id='v' to='${romeo.jid}'><query xmlns='jabber:iq:version'/></iq>`);
-    // Romeo does not know her
+    // Romeo is not her contact
     await juliet.receives(`<iq type='error' id='v' from='${romeo.jid}'/>`);
     await romeo.sends(`<presence to='${juliets}'/>`); // romeo sends presence
     await juliet.sends(`<iq type='get' id='v' to='${romeo.jid}'><query xmlns='jabber:iq:version'/></iq>`);

@@ -1,7 +1,7 @@
 /**
- * Stored records are input: one that cannot be read is logged with its store, owner and key, counted, and hurts nothing
- * else. Every store of a server is filled, the records of one account and of what it shares with others are damaged, and
- * then it and a bystander use every feature.
+ * Stored records are input: a damaged one is logged with its store, owner and key, counted, and affects nothing else.
+ * The test fills every store of a server, damages the records of one account and those shared with others, and then
+ * uses every feature with that account and another one.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -129,7 +129,7 @@ function samples(account: string): Sample[] {
   ];
 }
 
-/** What the host has for everybody. */
+/** Records of the host for all users. */
 const shared: Sample[] = [
   { shape: 'document', name: 'greetings', owner: 'localhost', value: { motd: { id: 'm', text: 't' }, welcome: 'w' } },
   { shape: 'document', name: 'policies', owner: 'localhost', value: { blocked: ['mallory@localhost'] } },
@@ -175,7 +175,7 @@ const truncated = `<message xmlns="jabber:client" to="${victim}"><body>${secret}
 /** By a reader that loses count of bytes (A1). */
 const notNested = `<message xmlns="jabber:client"><body>${secret}</body><é></é></message><x/>`;
 
-/** What a record becomes. Undefined keeps it. */
+/** The damaged record. Undefined keeps it unchanged. */
 const damages: Record<string, (sample: Sample) => unknown> = {
   'truncated XML': () => truncated,
   'XML that is not well-formed': () => notNested,
@@ -305,7 +305,7 @@ async function opened(): Promise<Stage> {
   return stage;
 }
 
-/** What the server logged of damaged records. Fails where anything else was logged, or a value. */
+/** The damaged records that the server logged. Fails if the log has anything else, or contains a value. */
 function damagedIn(lines: readonly string[]): string[] {
   return lines.map((line) => {
     assert.ok(!line.includes(secret), `a value in the log: ${line.slice(0, 500)}`);
@@ -372,7 +372,7 @@ for (const [kind, damage] of Object.entries(damages)) {
         'a bystander is refused',
       );
       damagedIn(stage.takeErrors());
-      // And again from what was stored meanwhile.
+      // Repeats it with the data stored meanwhile.
       await stage.restart();
       await useAll(await stage.actor(`${victim}/desk`), victim);
       damagedIn(stage.takeErrors());

@@ -1,6 +1,6 @@
 /**
- * Destinations beyond a network (routing/outbox.ts): nobody waits for them, what they cannot send they refuse later, and what
- * one sender says stays in order. Mantua, whose addresses are not ours, is an outbox that the test empties.
+ * Destinations across a network (routing/outbox.ts): no sender waits for them, undeliverable stanzas are refused later,
+ * and the stanzas of a sender stay in order. Mantua, a remote domain, is an outbox that the test drains.
  */
 import assert from 'node:assert/strict';
 import { Jid } from '../../src/server/address/jid.js';
@@ -82,7 +82,7 @@ async function enables(peer: Peer): Promise<void> {
 const ids = (count: number) => Array.from({ length: count }, (_, n) => String(n));
 
 const silent = mantua();
-play('a client goes on while another server takes nothing', silent, async ({ actor }) => {
+play('a client continues while another server accepts nothing', silent, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(
     ids(100)
@@ -117,11 +117,11 @@ play(
 );
 
 const gone = mantua();
-play('what was taken is refused later, as if the server of the addressee had answered', gone, async ({ actor }) => {
+play("an accepted stanza is refused later, as if by the recipient's server", gone, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(to('1'));
   await romeo.sends(`<iq type='get' id='2' to='mantua'><ping xmlns='${NS.ping}'/></iq>`);
-  // These are answered to nobody (RFC 6120 §8.3.1).
+  // These are never answered (RFC 6120 §8.3.1).
   await romeo.sends(`<iq type='result' id='3' to='mantua'/>`);
   await romeo.sends(to('4', `type='error'`));
   await romeo.receivesNothing();
@@ -133,7 +133,7 @@ play('what was taken is refused later, as if the server of the addressee had ans
 });
 
 const asked = mantua();
-play('a question of the server ends with the refusal', asked, async ({ server }) => {
+play('a request of the server ends with the refusal', asked, async ({ server }) => {
   const question = Stanza.build('iq', { type: 'get', to: Jid.parse('mantua') }, el('ping', { xmlns: NS.ping }));
   const answer = server.host('localhost')!.ask(question);
   asked.outbox.refuseAll(new StanzaError('remote-server-not-found'));
@@ -141,7 +141,7 @@ play('a question of the server ends with the refusal', asked, async ({ server })
 });
 
 const small = mantua(40);
-play('what one sender can use is bounded, and others have room all the same', small, async ({ actor }) => {
+play('the queue of one sender is limited, and others still have room', small, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony');
   await romeo.sends(
@@ -169,7 +169,7 @@ for (const [what, there] of [
     await romeo.sends(long('1') + long('2') + long('3') + to('4'));
     await romeo.receives(`<message type='error' id='3'><body/>${refusal('wait', 'resource-constraint')}</message>`);
     await romeo.receivesNothing();
-    // What was taken counts until it is sent.
+    // A stanza that was taken counts until it is sent.
     const first = there.outbox.take()!;
     await romeo.sends(long('5'));
     await romeo.receives(`<message type='error' id='5'><body/>${refusal('wait', 'resource-constraint')}</message>`);
@@ -202,7 +202,7 @@ const slow = defineModule({
 
 const ordered = mantua();
 play(
-  'what one sender says stays in order, though some of it takes longer on its way',
+  'the stanzas of a sender stay in order, even if some take longer',
   ordered,
   async ({ actor, server }) => {
     const romeo = await actor('romeo@localhost/orchard');
@@ -245,7 +245,7 @@ const curious = defineModule({
   ],
 });
 
-/** Mantua answers what it was asked. */
+/** Mantua answers the requests that it received. */
 function answerAll({ outbox, host }: Mantua): void {
   for (let parcel = outbox.take(); parcel !== undefined; parcel = outbox.take()) {
     parcel.sent();
@@ -257,7 +257,7 @@ const ask = (id: string) => `<iq type='get' id='${id}' to='localhost'><ask xmlns
 
 const consulted = mantua();
 play(
-  'a client goes on while an answer to it waits for another server',
+  'a client continues while an answer to it waits for another server',
   consulted,
   async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');
@@ -279,7 +279,7 @@ play(
 
 const besieged = mantua();
 play(
-  'a client with many such requests waits for them, and others go on',
+  'a client with many such requests waits for them, and others continue',
   besieged,
   async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');

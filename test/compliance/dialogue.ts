@@ -1,5 +1,5 @@
 /**
- * Dialogues with a started server over its real sockets: what one sends and what has to come back, in XML. README.md
+ * Dialogues with a started server over real sockets, in XML: what a client sends and what it has to receive. README.md
  * shows how to write one.
  */
 import assert from 'node:assert/strict';
@@ -59,8 +59,8 @@ const hosts = { localhost: {}, 'elsewhere.example': {} };
 const usual = {
   hosts,
   listen: { c2s: ['127.0.0.1:0'], c2s_tls: ['127.0.0.1:0'], https: ['127.0.0.1:0'], http: ['127.0.0.1:0'] },
-  // What a client was sent has come when the server has answered another that asked later.
-  c2s: { allow_plain_tcp_on_loopback: true, news_delay_seconds: 0 },
+  // A client has received everything once the server has answered a later request of another client.
+  c2s: { allow_plain_tcp_on_loopback: true, notification_delay_seconds: 0 },
   auth: { scram_iterations: 4096, password_min_length: 4 },
   admin: { shutdown_grace_seconds: 1 },
   // It depends on how busy the machine is.
@@ -82,13 +82,13 @@ export interface ScenarioOptions {
   readonly storage?: () => Storage;
   /** The storage decides itself when its operations run, and is never late besides. */
   readonly isTimed?: boolean;
-  /** Takes what is for other servers. */
+  /** Receives stanzas for other servers. */
   readonly remote?: Destination;
-  /** The room on the disk. A server that is told so is not shared. */
+  /** The free space on the disk. A server with this option is not shared. */
   readonly space?: () => Promise<Space>;
   /** A server of its own, whatever the configuration. */
   readonly alone?: boolean;
-  /** So many nodes of a cluster in this process. 1: whatever WAXWING_NODES says, because it is about one process. */
+  /** The number of nodes in this process. 1 ignores WAXWING_NODES, for scenarios about a single process. */
   readonly nodes?: number;
   /** The server may log errors; else one is a failure. */
   readonly errors?: boolean;
@@ -100,11 +100,11 @@ export const oneProcess: ScenarioOptions = { nodes: 1, alone: true };
 export interface Scene {
   readonly stage: Stage;
   readonly server: Server;
-  /** A client that has logged in as `user@host/resource`; the account is made if there is none. */
+  /** A client that has logged in as `user@host/resource`; the account is created if it is missing. */
   actor(address: string, options?: ActorOptions): Promise<Peer>;
   /** A client that has authenticated as `user@host`, and has no resource yet. */
   known(address: string, options?: ActorOptions): Promise<Peer>;
-  /** A connection on which nothing was said yet. */
+  /** A connection on which nothing was sent yet. */
   connect(options?: ConnectOptions): Promise<Peer>;
 }
 
@@ -148,7 +148,7 @@ export async function hits({ server }: { readonly server: Server }, limit: strin
   return Number(line?.[1] ?? 0);
 }
 
-/** What the server takes the connection of a client for. */
+/** The client address that the server sees. */
 export const connectionOf = ({ server }: { readonly server: Server }, { jid }: Peer): Connection =>
   server.sessions.find(Jid.parse(jid))!.connection!;
 
@@ -253,7 +253,7 @@ export class Stage {
     return this.#folder;
   }
 
-  /** Stops the server and starts another on the same storage and configuration; in between `meanwhile` is done. */
+  /** Stops the server and starts another with the same storage and configuration, after `meanwhile`. */
   async restart(meanwhile: (storage: Storage) => Promise<void> = async () => {}): Promise<void> {
     await this.stop();
     await meanwhile(this.#storage);
@@ -316,11 +316,11 @@ export class Stage {
 
   /** Waits until the server has dealt with everything that any of its clients sent. */
   async settle(): Promise<void> {
-    // Once more: what the last of them caused may have gone to one who was through already.
+    // Repeated, because the last client may have caused output for one that was already checked.
     for (let round = 0; round < 2; round++) {
       await this.nodesAtRest();
       const bound = this.#peers.filter((peer) => peer.bound);
-      // One that ends meanwhile has nothing more to say.
+      // A client whose stream ends meanwhile gets nothing more.
       await Promise.all(bound.map((peer) => peer.syncs().catch((error: Error) => assert.ok(!peer.bound, error))));
     }
   }
@@ -333,7 +333,7 @@ export class Stage {
       const { unconfirmed, held, pending, begun } = node.inspection;
       return unconfirmed + held + pending + begun > 0;
     };
-    // What was handled may be answered some turns later.
+    // The answer to a handled stanza may take some turns.
     for (let calm = 0; calm < calmTurns; calm = this.nodes.some(isBusy) ? 0 : calm + 1)
       await new Promise((resolve) => setImmediate(resolve));
   }
@@ -347,7 +347,10 @@ export class Stage {
     await this.#holdsNothing();
   }
 
-  /** Of clients and accounts that are gone the server keeps nothing: no connection, session, state, request or record. */
+  /**
+   * The server keeps nothing of deleted accounts and disconnected clients: no connection, session, state, request or
+   * record.
+   */
   async #holdsNothing(): Promise<void> {
     const left = async (): Promise<string[]> => {
       await this.nodesAtRest();
@@ -360,7 +363,7 @@ export class Stage {
       );
       return records.flat();
     };
-    // Records are forgotten in their own time, and a connection that is read slowly ends with close_timeout_seconds.
+    // Records are deleted asynchronously, and a slowly read connection ends after close_timeout_seconds.
     const until = performance.now() + 2 * patience;
     let found = await left();
     while (found.length > 0 && performance.now() < until) {
@@ -374,7 +377,7 @@ export class Stage {
     return this.#errors.splice(0);
   }
 
-  /** A client was sent what it cannot read. */
+  /** A client received invalid XML. */
   fails(failure: Error): void {
     this.#failures.push(failure);
   }
@@ -390,7 +393,7 @@ export class Stage {
   }
 }
 
-/** One server; or several that share what is in memory. */
+/** One server, or several nodes over shared memory. */
 async function startedNodes(
   options: ScenarioOptions,
   folder: string,
@@ -405,7 +408,7 @@ async function startedNodes(
     const cluster = { node: `node${n}`, address: `node${n}`, network };
     servers.push(await started(options, join(folder, `node${n}`), storage.handle(), errors, cluster));
   }
-  // Each has its share, and knows what the others have.
+  // Each has its part, and finds the data of the others.
   const isSettled = ({ node }: Server): boolean => {
     const { members, slots, version } = node!.view;
     const share = slots.filter((number) => number === node!.number).length;
@@ -480,20 +483,20 @@ export interface ConnectOptions {
   /** A loopback address to come from: failed logins and connections are counted by it. Default: any. */
   readonly address?: string;
   readonly tls?: ConnectionOptions;
-  /** What is sent before anything else, TLS included: what a proxy says. */
+  /** Sent before anything else, including TLS, like the header of a proxy. */
   readonly preface?: string | Uint8Array | undefined;
   /** Of HTTP, for WebSocket. */
   readonly headers?: Readonly<Record<string, string>>;
-  /** Whether it keeps its half of a connection that the server has ended. */
+  /** Whether it keeps its half of the connection open after the server has closed its own. */
   readonly halfOpen?: boolean;
-  /** What it is called in messages. */
+  /** Its name in messages. */
   readonly name?: string;
 }
 
 export interface ActorOptions extends ConnectOptions {
   /** Of an account with another password than usual; it is not made. */
   readonly password?: string;
-  /** Sends presence and passes over what comes of it at once; true: without anything in it. */
+  /** Sends presence and ignores the immediate responses; true sends empty presence. */
   readonly presence?: string | true;
 }
 
@@ -505,13 +508,13 @@ type Item =
   | { readonly kind: 'end' };
 
 export interface ReceiveOptions {
-  /** Nothing may be there besides what is written: no further children, no further attributes. */
+  /** No further children or attributes are allowed. */
   readonly exactly?: boolean;
 }
 
 let pings = 0;
 
-/** One connection to the server: what is said on it as text, what is heard as elements. */
+/** One connection to the server, which sends text and receives elements. */
 export class Peer {
   readonly #stage: Stage;
   readonly #options: ConnectOptions;
@@ -525,7 +528,7 @@ export class Peer {
   #ended = false;
   /** The full address, once it is bound. */
   jid = '';
-  /** Everything goes out in pieces of so many bytes, each a segment of its own where the system lets it. */
+  /** Sends in pieces of so many bytes, each its own segment if the system allows it. */
   pieceSize = Number.POSITIVE_INFINITY;
   #isPaused = false;
   /** XEP-0198: what managesStream() counts. */
@@ -645,7 +648,8 @@ export class Peer {
         else this.#put({ kind: 'close' });
       }
     } catch (error) {
-      // Every client has to be able to read what the server says: the scenario fails, and whoever waits hears of it.
+      // All output of the server has to be valid for a strict parser: otherwise the scenario fails, and pending
+      // receives reject.
       if (this.#broken === undefined) this.#stage.fails(this.#wrong('XML', `what no client can read: ${error}`));
       this.#broken = error as Error;
       this.#wake?.();
@@ -728,12 +732,12 @@ export class Peer {
     return this.sends(`<?xml version='1.0'?><stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}'${given}>`);
   }
 
-  /** The stream's end, said as one should. */
+  /** Closes the stream properly. */
   closes(): Promise<void> {
     return this.sends(this.#framed ? `<close xmlns='${NS.framing}'/>` : '</stream:stream>');
   }
 
-  /** The connection is gone without a word. */
+  /** Drops the connection without closing the stream. */
   cut(): void {
     this.#ended = true;
     this.#ws?.terminate();
@@ -750,7 +754,7 @@ export class Peer {
     this.#socket?.end();
   }
 
-  /** Reads no more: what the server sends piles up. */
+  /** Stops reading, so that the server's output piles up. */
   stopsReading(): void {
     this.#isPaused = true;
     this.#ws?.pause();
@@ -789,7 +793,7 @@ export class Peer {
     return item.element;
   }
 
-  /** As many elements, each of which has to be one of these. In the order of what was wanted. */
+  /** Receives as many elements as expected ones, in any order. Returns them in the order of the expected ones. */
   async receivesAnyOrder(wanted: readonly string[], options: ReceiveOptions = {}): Promise<Element[]> {
     const found: (Element | undefined)[] = wanted.map(() => undefined);
     for (let left = wanted.length; left > 0; left--) {
@@ -845,7 +849,7 @@ export class Peer {
     return error;
   }
 
-  /** The server ends the stream, having said why if a condition is given, and the connection. */
+  /** The server closes the stream, with an error if a condition is given, and then the connection. */
   async closed(condition?: string): Promise<void> {
     if (condition !== undefined) await this.receivesStreamError(condition);
     else await this.isClosed();
@@ -855,7 +859,7 @@ export class Peer {
     const close = await this.#next('the end of the stream');
     if (close.kind !== 'close') throw this.#wrong('the end of the stream', describe(close));
     if (this.#framed) {
-      // RFC 7395 §3.6: the one that was told answers in kind.
+      // RFC 7395 §3.6: the peer answers with <close/>.
       await this.closes();
     }
     await this.ends();
@@ -882,7 +886,7 @@ export class Peer {
     await this.#happens('the connection being cut', (done) => {
       const socket = this.#socket!;
       socket.once('close', () => done());
-      // Whoever writes learns of it.
+      // Writes on it fail later.
       const tries = () => {
         if (socket.destroyed) return;
         socket.write(' ');
@@ -892,20 +896,20 @@ export class Peer {
     });
   }
 
-  /** Waits for everything that the server has to say to what was sent before. Needs a bound session. */
+  /** Waits until the server has sent everything for earlier stanzas. Needs a bound session. */
   async syncs(): Promise<void> {
-    // What the storage answers late the server goes on with after it has answered a ping.
+    // With late storage, the server may continue work after it has answered a ping.
     for (let calls = this.#stage.storageCalls; ; calls = this.#stage.storageCalls) {
       await this.#isAnswered();
-      // What is on its way between nodes arrives in its own time.
+      // Stanzas between nodes take their own time.
       await this.#stage.nodesAtRest();
       if (!(await this.#stage.storageIdle(calls)) && !this.#isBeingServed) break;
     }
-    // The last of what it was being served may have been written behind the answer.
+    // Its pending output may end after the answer.
     await this.#isAnswered();
   }
 
-  /** The server has more to say to it, and will: in a turn of the event loop to come, or once this client has read more. */
+  /** The server has more output for it, in a later turn of the event loop or once this client has read more. */
   get #isBeingServed(): boolean {
     const session = this.bound ? this.#stage.home(this.jid).sessions.find(Jid.parse(this.jid)) : undefined;
     if (session?.isPouring !== true) return false;
@@ -920,14 +924,14 @@ export class Peer {
     });
   }
 
-  /** Passes over what has come. */
+  /** Ignores everything received so far. */
   forgets(): Element[] {
     const elements = this.#inbox.flatMap((item) => (item.kind === 'element' ? [item.element] : []));
     this.#inbox = [];
     return elements;
   }
 
-  /** What was said and heard last. */
+  /** The latest sent and received elements. */
   raw(): string {
     return this.#transcript.join('\n');
   }
@@ -1018,7 +1022,7 @@ export class Peer {
 export const base64 = (text: string | Buffer): string => Buffer.from(text).toString('base64');
 export const plain = (element: Element): string => Buffer.from(element.getText().trim(), 'base64').toString();
 
-/** In RFC 7395 every message stands alone and says its namespace; dialogues need not. */
+/** In RFC 7395 each message declares its namespace; dialogues may omit it. */
 function withNamespace(xml: string): string {
   const tag = /^<(message|presence|iq)(?=[\s/>])((?:[^>"']|"[^"]*"|'[^']*')*)/.exec(xml);
   return tag === null || /\sxmlns=/.test(tag[2]!) ? xml : xml.replace(/^<[a-z]+/, `$& xmlns='${NS.client}'`);

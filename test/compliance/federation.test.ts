@@ -1,4 +1,7 @@
-/** Two servers talk (RFC 6120 §13, RFC 6121): messages, presence, rooms, archives, and what becomes of what cannot be sent. */
+/**
+ * Federation between two servers (RFC 6120 §13, RFC 6121): messages, presence, rooms, archives, and undeliverable
+ * stanzas.
+ */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
@@ -13,7 +16,7 @@ const actors = async (servers: Servers) => ({
   juliet: await servers.stage(capulet).actor('juliet@capulet.example/balcony', { presence: true }),
 });
 
-play('messages go both ways, in order', both, async (servers) => {
+play('messages in both directions, in order', both, async (servers) => {
   const { romeo, juliet } = await actors(servers);
   for (let n = 0; n < 50; n++)
     await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='${n}'><body>${n}</body></message>`);
@@ -31,7 +34,7 @@ play('messages go both ways, in order', both, async (servers) => {
   assert.match(text, /^waxwing_server_waiting_bytes 0$/m);
 });
 
-play('RFC 6121 §3.1: a subscription between servers, and presence for it', both, async (servers) => {
+play('RFC 6121 §3.1: a subscription between servers, and its presence', both, async (servers) => {
   const { romeo, juliet } = await actors(servers);
   await romeo.sends(`<iq type='get' id='r'><query xmlns='${NS.roster}'/></iq>`);
   await romeo.receives(`<iq type='result' id='r'><query xmlns='${NS.roster}'/></iq>`);
@@ -72,7 +75,7 @@ play('XEP-0045: an occupant from another server', both, async (servers) => {
   await juliet.receives(`<message from='${room}/romeo' type='groupchat' id='1'><body>But soft!</body></message>`);
 });
 
-play('XEP-0313: both archives have a message that crossed', both, async (servers) => {
+play('XEP-0313: a message is in both archives', both, async (servers) => {
   const { romeo, juliet } = await actors(servers);
   await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>archived</body></message>`);
   await juliet.receives(`<message type='chat' id='1'><body>archived</body></message>`);
@@ -85,7 +88,7 @@ play('XEP-0313: both archives have a message that crossed', both, async (servers
   }
 });
 
-play('RFC 6120 §8.2: requests and answers cross', both, async (servers) => {
+play('RFC 6120 §8.2: requests and answers between servers', both, async (servers) => {
   const { romeo } = await actors(servers);
   await romeo.sends(`<iq type='get' id='1' to='capulet.example'><ping xmlns='${NS.ping}'/></iq>`);
   await romeo.receives(`<iq type='result' id='1' from='capulet.example'/>`);
@@ -95,7 +98,7 @@ play('RFC 6120 §8.2: requests and answers cross', both, async (servers) => {
   );
 });
 
-play('XEP-0368: a server that is found by direct TLS alone', both, async (servers) => {
+play('XEP-0368: a server with only direct TLS', both, async (servers) => {
   const { romeo, juliet } = await actors(servers);
   servers.dns.zone = { addresses: {}, srv: {} };
   servers.leads(capulet, servers.stage(capulet).port('s2s_tls'), true);
@@ -106,7 +109,7 @@ play('XEP-0368: a server that is found by direct TLS alone', both, async (server
 const refused = (id: string, type: string, condition: string, from = 'juliet@capulet.example') =>
   `<message type='error' id='${id}' from='${from}'>${refusal(type, condition)}</message>`;
 
-play('RFC 6120 §8.3.3.16: a domain that is not there, and one that is no server', both, async (servers) => {
+play('RFC 6120 §8.3.3.16: a missing domain, and one without a server', both, async (servers) => {
   const { romeo } = await actors(servers);
   await romeo.sends(`<message to='friar@mantua.example' type='chat' id='1'><body>?</body></message>`);
   await romeo.receives(refused('1', 'cancel', 'remote-server-not-found', 'friar@mantua.example'));
@@ -121,13 +124,13 @@ play('RFC 6120 §8.3.3.16: a domain that is not there, and one that is no server
 });
 
 const inside = { [montague]: { s2s: { allow_networks: [] } }, [capulet]: {} };
-play('an address that leads inside is not connected to', inside, async (servers) => {
+play('a private address is not connected to', inside, async (servers) => {
   const { romeo } = await actors(servers);
   await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>?</body></message>`);
   await romeo.receives(refused('1', 'cancel', 'remote-server-not-found'));
 });
 
-play('a server that goes away is connected to again', both, async (servers) => {
+play('a stream is opened again after the server was gone', both, async (servers) => {
   const { romeo, juliet } = await actors(servers);
   await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>before</body></message>`);
   await juliet.receives(`<message id='1' type='chat'><body>before</body></message>`);
@@ -159,7 +162,7 @@ play(
 );
 
 const small = { [montague]: { s2s: { queue_stanzas_per_domain: 10 }, limits: { login_deadline_seconds: 3 } } };
-play('what waits for a server that says nothing is bounded, and returned', small, async (servers) => {
+play('the queue for a silent server is limited, and returned', small, async (servers) => {
   const romeo = await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true });
   const trap = await lure('');
   servers.leads(capulet, trap.port);

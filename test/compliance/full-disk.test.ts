@@ -1,6 +1,6 @@
 /**
- * A storage that takes no more: one outcome for one stanza, which is delivered or refused with one error (RFC 6120 §8.3);
- * what is refused is not delivered; and the log says it once.
+ * A full storage: each stanza has one outcome, delivery or one error (RFC 6120 §8.3); a refused stanza is not
+ * delivered; and the log has one line.
  */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -8,7 +8,7 @@ import { type Storage, StorageError } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
 
-/** A storage in memory that can be told to be full. */
+/** A storage in memory that can be made full. */
 class Disk {
   isFull = false;
   /** As a commit does: later, all of a turn together. */

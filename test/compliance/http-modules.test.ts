@@ -109,7 +109,7 @@ scenario('the nearest hook above answers for all paths below it', { modules }, a
     [`/files${'/a'.repeat(3000)}`, '/a'.repeat(3000)],
   ] as const)
     assert.equal(dataOf(await get(scene, path)).rest, rest);
-  // what has hooks of its own has these alone
+  // a service with its own hooks has only these
   assert.match(await get(scene, '/files/private'), /^HTTP\/1\.1 405 [\s\S]*allow: PUT\r\n/);
   assert.match(await get(scene, '/files/private', 'Host: localhost\r\n', 'PUT'), /^HTTP\/1\.1 204 No Content\r\n/);
   assert.equal(dataOf(await get(scene, '/files/private/yours')).rest, '/private/yours');

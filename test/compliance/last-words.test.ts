@@ -1,6 +1,6 @@
 /**
- * What a client said last is handled, in order, however its connection ends (RFC 6120 §4.4, §4.6), also where the storage
- * answers late.
+ * The last stanzas of a client are handled in order however its connection ends (RFC 6120 §4.4, §4.6), also with a slow
+ * storage.
  */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -45,7 +45,7 @@ for (const transport of ['tcp', 'tls', 'websocket', 'wss'] satisfies TransportNa
           if (managed) await romeo.managesStream("resume='false'");
           for (let n = 1; n <= count; n++) await romeo.sends(chat(juliet.jid, String(n)));
           await ends(romeo);
-          // Of a connection that is reset, the system may drop what the server has not read. The rest is a beginning.
+          // The system may discard unread data of a reset connection. The rest is a prefix.
           const mayBeLess = ending === 'the connection is reset' && transport === 'tcp';
           const received = await untilGone(juliet, romeo);
           const wanted = Array.from({ length: mayBeLess ? received.length : count }, (_, n) => String(n + 1));

@@ -1,4 +1,4 @@
-/** XEP-0205, RFC 6120 §13.12: what one may send, hold and leave unread, before the login and after it. */
+/** XEP-0205, RFC 6120 §13.12: what a client may send, queue and leave unread, before and after login. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
@@ -79,7 +79,7 @@ for (const transport of ['tcp', 'websocket'] as const) {
       const juliet = await actor('juliet@localhost/balcony', { presence: true });
       const romeo = await actor('romeo@localhost/orchard', { transport });
       const all = Array.from({ length: 100 }, (_, at) => String(at));
-      // in one go: of what comes in drops, a busy machine makes no haste
+      // in one write: a busy machine is slow with many small ones
       await Promise.all(all.map((body) => romeo.sends(chat('juliet@localhost', body))));
       for (const body of all) await juliet.receives(said(body));
       assert.ok((await hits(scene, 'rate')) > 0);
@@ -199,7 +199,7 @@ scenario(
   },
 );
 
-// --- who does not read ------------------------------------------------------------------------------------------------------
+// --- clients that do not read -----------------------------------------------------------------------------------------------
 
 const shallow = {
   config: {
@@ -229,7 +229,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const) {
     juliet.stopsReading();
     await floods(scene, romeo, juliet);
     assert.equal(server.sessions.of('juliet@localhost').length, 0);
-    // What came too late for her is told to its sender; others talk on.
+    // Messages that arrive too late for her are returned to the sender; other conversations continue.
     romeo.forgets();
     await romeo.sends(chat(tybalt.jid, 'still there?'));
     await tybalt.receives(said('still there?'));
@@ -243,7 +243,7 @@ scenario('with stream management its session hibernates, and nothing is lost', s
   const { id } = (await juliet.managesStream()).attrs;
   juliet.stopsReading();
   const r = `<r xmlns='${NS.sm}'/>`;
-  // Also what is no stanza counts: answers to questions that nobody reads.
+  // Other output counts as well: answers that are not read.
   const before = await hits(scene, 'write_queue_bytes');
   for (let sent = 0; (await hits(scene, 'write_queue_bytes')) === before; sent++) {
     assert.ok(sent < 2000, 'nothing stops it');
@@ -257,7 +257,7 @@ scenario('with stream management its session hibernates, and nothing is lost', s
   await again.receives(`<resumed xmlns='${NS.sm}'/>`);
   for (let at = 0; at < 20; ) {
     const element = await again.receivesAny();
-    // The server asks meanwhile what has arrived, and goes on when it knows.
+    // Meanwhile the server requests an acknowledgement, and continues when it gets one.
     if (element.name === 'r') await again.sends(`<a xmlns='${NS.sm}' h='${at}'/>`);
     else assert.equal(Number.parseInt(element.getChildText('body')!, 10), at++);
   }
@@ -268,7 +268,7 @@ scenario('an unauthenticated client that does not read is disconnected too', sha
   const address = '127.4.0.7';
   const [peer] = await greeted(connect, { address });
   peer.stopsReading();
-  // What it can make the server say is bounded by its attempts.
+  // The output that it can cause is limited by its attempts.
   for (let at = 0; at < 5; at++) await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${base64('x')}</auth>`);
   peer.readsAgain();
   for (let at = 0; at < 3; at++) await peer.receives(`<failure xmlns='${NS.sasl}'/>`);

@@ -1,4 +1,4 @@
-/** Whether an element is what was wanted, and the placeholders of dialogues: `*` is anything, `{name}` is remembered. */
+/** Matches elements against expected ones, with the placeholders of dialogues: `*` is anything, `{name}` is bound. */
 import { type Element, serialize } from '../../src/server/xml/element.js';
 
 const placeholder = /\{([A-Za-z][A-Za-z0-9_]*)\}/g;
@@ -9,8 +9,8 @@ export function fillIn(text: string, known: ReadonlyMap<string, string>): string
 }
 
 /**
- * What is wrong with `actual`, if anything. What is wanted has to be there, in whatever order; more may be there,
- * unless `exactly`. Of a stanza's `type` the absence counts too. New placeholders are put into `known`.
+ * Describes the first difference, if any. Everything expected has to be present, in any order; more may be present,
+ * unless `exactly`. A stanza expected without `type` must have none. New placeholders are added to `known`.
  */
 export function difference(
   wanted: Element,

@@ -1,6 +1,6 @@
 /**
- * What the server has to tell a client goes out at the client's pace (docs/decisions/0009-pacing.md): XEP-0198 §4, XEP-0045
- * §7.1, XEP-0313 §4, RFC 6121 §4.3. No bound ends a client that reads and acknowledges.
+ * Output is sent as fast as the client reads (docs/decisions/0009-pacing.md): XEP-0198 §4, XEP-0045 §7.1, XEP-0313 §4,
+ * RFC 6121 §4.3. No limit ends a client that reads and acknowledges.
  */
 import assert from 'node:assert/strict';
 import { Jid } from '../../src/server/address/jid.js';
@@ -28,7 +28,7 @@ const narrow = { config: { ...busy.config, stream_management: { queue_stanzas: 2
 /** A room paces clients of its own node; to those of other nodes it sends as to another server. */
 const pacedRoom = { ...narrow, nodes: 1, alone: true };
 
-/** A scenario with people who are there without a connection, and gone when it ends. */
+/** A scenario with sessions that have no connection, and end with it. */
 const extras: Session[] = [];
 const scenario = (title: string, options: ScenarioOptions, play: (scene: Scene) => Promise<void>): void =>
   scenarioOf(title, options, async (scene) => {
@@ -41,7 +41,7 @@ const scenario = (title: string, options: ScenarioOptions, play: (scene: Scene) 
 
 type Says = (xml: string) => Promise<void>;
 
-/** Somebody who is there without a connection. */
+/** A session without a connection. */
 function extra({ server }: Scene, name: string): Says {
   const session = new Session(Jid.parse(`${name}@localhost/extra`), { send: () => {} });
   server.sessions.add(session);
@@ -53,7 +53,7 @@ function extra({ server }: Scene, name: string): Says {
   };
 }
 
-/** A room with so many in it, by the names 0, 1 …; the first one owns it. */
+/** A room with so many occupants, named 0, 1 …; the first one owns it. */
 async function crowd(scene: Scene, room: string, size: number): Promise<Says[]> {
   const owner = await scene.actor('owner@localhost/x');
   await owner.sends(joins(`${room}@${service}/owner`));
@@ -75,7 +75,7 @@ const codes = (element: Element): string[] =>
     ?.getChildren('status', NS.mucUser)
     .map(({ attrs }) => attrs.code!) ?? [];
 
-/** What a client hears until `isLast` is true so often. */
+/** Receives until `isLast` was true so many times. */
 async function hears(peer: Peer, isLast: (element: Element) => boolean, times = 1): Promise<Element[]> {
   const heard: Element[] = [];
   for (let left = times; left > 0; ) {
@@ -87,7 +87,7 @@ async function hears(peer: Peer, isLast: (element: Element) => boolean, times = 
   return heard;
 }
 
-/** XEP-0045 §7.1: others, oneself, what was said, the subject. */
+/** XEP-0045 §7.1: other occupants, the own presence, the history, the subject. */
 function isInOrder(heard: readonly Element[], others: number, history: number): void {
   const own = heard.findIndex((element) => codes(element).includes('110'));
   assert.equal(own, others, 'all others come first');
@@ -101,7 +101,7 @@ function isInOrder(heard: readonly Element[], others: number, history: number): 
 for (const transport of ['tcp', 'tls', 'websocket'] as const)
   for (const isManaged of [true, false]) {
     const how = `${transport}, ${isManaged ? 'with' : 'without'} stream management`;
-    // What is below the transports is the same for all: two of the ways get it in full, the others a part of it.
+    // Layers below the transports are shared: two transports run everything, the others a part of it.
     const part = (size: number) => (isManaged === (transport === 'tcp') ? size : Math.ceil(size / 5));
     const crowded = transport === 'tls' ? 100 : 500;
 
@@ -202,7 +202,10 @@ let passed = 0;
 const { now } = performance;
 performance.now = () => now.call(performance) + passed;
 
-/** Enables stream management, and acknowledges all that came half a second later, in one batch, when the test says so. */
+/**
+ * Enables stream management, and acknowledges everything received half a second earlier, in a batch, when the test says
+ * so.
+ */
 async function acknowledging(
   peer: Peer,
 ): Promise<{ takes(): Promise<Element[]>; all(isLast: (element: Element) => boolean): Promise<Element[]> }> {
@@ -239,7 +242,8 @@ scenario('XEP-0045 §7.1: events during a join', pacedRoom, async (scene) => {
   const told = first.map(({ attrs }) => attrs.from!);
   assert.ok(told.length >= 5 && told.length < 20, `the window: ${told.length}`);
   const [one, two] = told.map((from) => Number(from.slice(room.length + 1)));
-  // Of those announced to her: one leaves, one changes again and again. Of the others: one leaves, one is renamed, one speaks.
+  // Of the announced occupants, one leaves and one keeps changing. Of the others, one leaves, one is renamed, one sends
+  // a message.
   await people[one!]!(`<presence to='${room}/${one}' type='unavailable'/>`);
   for (let at = 0; at < 20; at++)
     await people[two!]!(`<presence to='${room}/${two}'><status>${at}</status></presence>`);
@@ -364,7 +368,7 @@ scenario(
   },
 );
 
-/** What a client makes of what a room says: who is there, by what name it is there itself. */
+/** A client's view of a room: the occupants, and its own nickname. */
 function pictured(heard: readonly Element[], room: string): { readonly present: Set<string>; readonly own: string[] } {
   const present = new Set<string>();
   const own: string[] = [];

@@ -1,4 +1,4 @@
-/** What dialogues say again and again. */
+/** Phrases that several dialogues use. */
 import { Jid } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Peer, Scene } from './dialogue.js';
@@ -7,7 +7,7 @@ import type { Peer, Scene } from './dialogue.js';
 export const refusal = (type: string, condition: string): string =>
   `<error type='${type}'><${condition} xmlns='${NS.stanzas}'/></error>`;
 
-/** For `limits.rate` and its like: nobody is slowed down by what comes in. */
+/** For `limits.rate` and the like: no client is slowed down for its input. */
 export const unlimitedRate = {
   stanzas_per_second: 'unlimited',
   stanza_burst: 'unlimited',
@@ -17,7 +17,7 @@ export const unlimitedRate = {
 
 export const bareOf = (peer: Peer): string => Jid.parse(peer.jid).bare;
 
-/** XEP-0175: a client of a passing address. */
+/** XEP-0175: a client with an anonymous account. */
 export async function passes(connect: Scene['connect']): Promise<Peer> {
   const peer = await connect();
   await peer.opens();
@@ -30,7 +30,7 @@ export async function passes(connect: Scene['connect']): Promise<Peer> {
   return peer;
 }
 
-/** RFC 6121 §3.1, §3.4: the one gets to see the other's presence. Both pass over what comes of it. */
+/** RFC 6121 §3.1, §3.4: the first user subscribes to the second. Both ignore the resulting stanzas. */
 export async function subscribes(one: Peer, other: Peer): Promise<void> {
   await other.sends(`<presence to='${bareOf(one)}' type='subscribed'/>`);
   await other.syncs();

@@ -78,7 +78,7 @@ export async function errorOf(at: Home, args: readonly string[], input = ''): Pr
 export function collect(stream: NodeJS.ReadableStream) {
   const read = {
     text: '',
-    /** Resolves with what was read when it matches; rejects where the stream ends before. */
+    /** Resolves with the text once it matches; rejects if the stream ends before. */
     until: (pattern: RegExp) =>
       new Promise<string>((resolve, reject) => {
         const look = () => {

@@ -16,7 +16,7 @@ const chat = (inside: string, to: string = service) =>
   `<iq type='set' id='r' to='${to}'><report-chat xmlns='${NS.gcReport}'>${inside}</report-chat></iq>`;
 const kept = (server: Server) => server.host('localhost')!.provided('reports')!.list({ limit: 100 });
 
-/** What somebody says in the room: its id, and that of who said it. */
+/** Sends a message to the room; returns its id and the occupant id of the sender. */
 async function says(peer: Peer, hearer: Peer, body: string): Promise<{ id: string; occupant: string }> {
   await peer.sends(`<message to='${hall}' type='groupchat'><body>${body}</body></message>`);
   const message = await hearer.receives(`<message type='groupchat'><body>${body}</body></message>`);
@@ -118,7 +118,7 @@ scenario('§3.1, §3.2: invalid reports', async ({ actor }) => {
     await nurse.sends(request!);
     await nurse.receives(`<iq type='error' id='r'>${error}</iq>`);
   }
-  // Who is not in the room
+  // Not in the room
   await juliet.sends(participant(occupantId(id!) + report()));
   await juliet.receives(`<iq type='error' id='r'>${refusal('modify', 'not-acceptable')}</iq>`);
 });

@@ -35,7 +35,7 @@ scenario('deletes everything up to and including a message', async ({ actor }) =
   await romeo.sends(trim('<id>{two}</id>'));
   await romeo.receives("<iq type='result' id='t' to='romeo@localhost/orchard'/>", { exactly: true });
   await archives(romeo, ['three']);
-  // XEP-0313 §4.3.2: whoever pages on from there hears of it
+  // XEP-0313 §4.3.2: a client that pages from a deleted message gets an error
   await romeo.sends(
     `<iq type='set' id='q'><query xmlns='${NS.mam}'><set xmlns='${NS.rsm}'><after>{two}</after></set></query></iq>`,
   );

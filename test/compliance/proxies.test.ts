@@ -1,4 +1,4 @@
-/** Behind proxies: the PROXY protocol (HAProxy's specification, sections by number), and X-Forwarded-For. */
+/** Behind proxies: the PROXY protocol (sections of HAProxy's specification), and X-Forwarded-For. */
 import assert from 'node:assert/strict';
 import { connect as connectTcp } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -31,13 +31,13 @@ function block(command: number, family: number, ...body: (readonly number[] | Ui
 const addresses4 = [192, 0, 2, 7, 198, 51, 100, 1, 0xdc, 4, 0x14, 0x66];
 const address6 = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
 const addresses6 = [...address6, ...address6, 0xdc, 4, 0x14, 0x66];
-/** §2.2.6: PP2_TYPE_SSL, and before it a piece that says nothing here. */
+/** §2.2.6: PP2_TYPE_SSL, after a TLV without meaning here. */
 const overTls = [0x04, 0, 1, 0, 0x20, 0, 5, 1, 0, 0, 0, 0];
 
 const told: readonly (readonly [title: string, preface: string | Buffer, address: string, secure: boolean])[] = [
   ['§2.1: version 1, IPv4', fromClient, client, false],
   ['§2.1: version 1, IPv6', line('TCP6 2001:db8:0:0::7 2001:db8::1 56324 5222'), '2001:db8::7', false],
-  ['§2.1: version 1, who is not known', line('UNKNOWN ffff:f...f:ffff 65535'), proxy, false],
+  ['§2.1: version 1, unknown client', line('UNKNOWN ffff:f...f:ffff 65535'), proxy, false],
   ['§2.2: version 2, IPv4', block(1, 0x11, addresses4), client, false],
   ['§2.2: version 2, IPv6', block(1, 0x21, addresses6), '2001:db8::7', false],
   ['§2.2: version 2, the proxy itself', block(0, 0), proxy, false],
@@ -74,17 +74,17 @@ scenario('§2.2.6: STARTTLS is not offered if the proxy terminates TLS', behind,
 });
 
 for (const [title, preface] of [
-  ['what begins otherwise', '<?xml'],
+  ['another beginning', '<?xml'],
   ['a line that is too long', `PROXY UNKNOWN ${'x'.repeat(100)}`],
-  ['an address that is none', line('TCP4 192.0.2.777 198.51.100.1 1 2')],
+  ['an invalid address', line('TCP4 192.0.2.777 198.51.100.1 1 2')],
   ['an address of the other family', line('TCP4 2001:db8::7 198.51.100.1 1 2')],
-  ['a port that is none', line('TCP4 192.0.2.7 198.51.100.1 65536 2')],
-  ['a port too few', line('TCP4 192.0.2.7 198.51.100.1 1')],
+  ['an invalid port', line('TCP4 192.0.2.7 198.51.100.1 65536 2')],
+  ['a missing port', line('TCP4 192.0.2.7 198.51.100.1 1')],
   ['another protocol', line('UDP4 192.0.2.7 198.51.100.1 1 2')],
   ['another version', Buffer.from('\r\n\r\n\0\r\nQUIT\n\x31\x11\0\0', 'latin1')],
   ['another command', block(2, 0x11, addresses4)],
-  ['addresses that are cut short', block(1, 0x11, addresses4.slice(1))],
-  ['a piece that is cut short', block(1, 0x11, addresses4, [0x20, 0, 9, 1])],
+  ['truncated addresses', block(1, 0x11, addresses4.slice(1))],
+  ['a truncated TLV', block(1, 0x11, addresses4, [0x20, 0, 9, 1])],
   ['a block that is too long', block(1, 0x11, Buffer.alloc(5000))],
 ] as const)
   scenario(`§2: refused from a proxy: ${title}`, behind, async ({ connect }) => {
@@ -144,9 +144,9 @@ for (const [title, from] of ways) {
 
 const forwarded: readonly (readonly [string, Record<string, string>, string, boolean])[] = [
   ['names the client', { 'x-forwarded-for': client }, client, false],
-  ['who has TLS', { 'x-forwarded-for': client, 'x-forwarded-proto': 'https' }, client, true],
-  ['anybody wrote the first', { 'x-forwarded-for': `127.0.0.1, 10.0.0.1,${client}` }, client, false],
-  ['by way of another proxy', { 'x-forwarded-for': `${client}, 127.8.0.9` }, client, false],
+  ['TLS to the proxy', { 'x-forwarded-for': client, 'x-forwarded-proto': 'https' }, client, true],
+  ['the first entry is forged', { 'x-forwarded-for': `127.0.0.1, 10.0.0.1,${client}` }, client, false],
+  ['through another proxy', { 'x-forwarded-for': `${client}, 127.8.0.9` }, client, false],
   ['IPv6', { 'x-forwarded-for': '2001:db8::7' }, '2001:db8::7', false],
   ['names none', {}, webProxy, false],
   ['with a port', { 'x-forwarded-for': `${client}:123` }, client, false],
@@ -200,7 +200,7 @@ scenario('metrics are served to allowed addresses only', guarded, async ({ stage
     const authorization = 'Authorization: Bearer open-sesame\r\n';
     assert.equal(await status(`${header}\r\n${authorization}`, '127.4.0.3'), '200', header);
   }
-  // A token that is wrong is no better than none, also from where none is needed.
+  // A wrong token is like a missing one, also from an address that needs none.
   for (const wrong of ['open', 'open-sesame-now', ''])
     assert.equal(await status(`Authorization: Bearer ${wrong}\r\n`, '127.4.0.3'), '404');
   assert.equal(await status('X-Forwarded-For: 127.8.0.9\r\n'), '200');

@@ -1,4 +1,4 @@
-/** What dialogues about XEP-0060 say again and again. */
+/** Phrases that several dialogues about XEP-0060 use. */
 import { NS } from '../../src/server/stanza/ns.js';
 
 const field = (name: string, values: string | readonly string[]): string =>

@@ -1,4 +1,4 @@
-/** What one account and one room may store: limits.account_bytes, limits.archive_bytes (docs/admin.md). */
+/** Storage limits of an account and a room: limits.account_bytes, limits.archive_bytes (docs/admin.md). */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { hits, type Peer, scenario } from './dialogue.js';
@@ -8,7 +8,7 @@ const config = {
   limits: { account_bytes: 200_000, archive_bytes: 400_000 },
 };
 
-/** Publishes an item of so many bytes; the condition of the error, if it is refused. */
+/** Publishes an item of so many bytes. Returns the condition of the error, if refused. */
 async function publishes(peer: Peer, id: number, bytes: number): Promise<string | undefined> {
   await peer.sends(`<iq type='set' id='p'><pubsub xmlns='${NS.pubsub}'><publish node='n${id}'><item id='${id}'>
     <x xmlns='test:x'>${'x'.repeat(bytes)}</x></item></publish></pubsub></iq>`);

@@ -23,13 +23,13 @@ const auth = (mechanism: string, message?: string) =>
   `<auth xmlns='${NS.sasl}' mechanism='${mechanism}'>${message === undefined ? '' : base64(message)}</auth>`;
 const failure = (condition: string) => `<failure xmlns='${NS.sasl}'><${condition}/></failure>`;
 
-/** Addresses that failures are counted by: another for each scenario, so that none is slowed by one before it. */
+/** Addresses by which failures are counted: one for each scenario, so that scenarios do not slow each other down. */
 let places = 1;
 const newPlace = () => `127.1.0.${++places}`;
 let people = 0;
 const newName = () => `somebody-${++people}`;
 
-// --- §6.3, XEP-0440: what is offered ------------------------------------------------------------------------------
+// --- §6.3, XEP-0440: offered mechanisms ---------------------------------------------------------------------------
 
 scenario('§6.3.3: mechanisms depend on the channel', async ({ connect }) => {
   const [, bare] = await greeted(connect);
@@ -182,7 +182,7 @@ scenario('§6.5.2: a disabled account', async ({ connect, stage, server }) => {
   assert.equal(outcome(await attempts(peer, { secret: 'wrong' })), 'not-authorized');
 });
 
-// --- §6.5: what goes wrong -----------------------------------------------------------------------------------------
+// --- §6.5: failures ------------------------------------------------------------------------------------------------
 
 scenario('§6.5.7: a mechanism that is not offered', async ({ connect }) => {
   for (const mechanism of ['', 'DIGEST-MD5', 'EXTERNAL', 'ANONYMOUS', 'scram-sha-1', 'HT-SHA-256-NONE', '__proto__'])
@@ -227,23 +227,23 @@ scenario('§6.5.8: malformed messages', async ({ connect, stage }) => {
   const nothing = async (_: Peer) => {};
   const wrong: readonly (readonly [string, string, ((peer: Peer) => Promise<void>)?])[] = [
     ['a response without auth', `<response xmlns='${NS.sasl}'>YQ==</response>`],
-    ['an element that is none', `<hello xmlns='${NS.sasl}'/>`],
+    ['an unknown element', `<hello xmlns='${NS.sasl}'/>`],
     ['success from the client', `<success xmlns='${NS.sasl}'/>`],
     ['PLAIN without NUL', auth('PLAIN', 'romeo pencil')],
     ['PLAIN with one NUL', auth('PLAIN', 'romeo\0pencil')],
     ['PLAIN with three NULs', auth('PLAIN', '\0romeo\0pencil\0')],
     ['PLAIN without a password', auth('PLAIN', '\0romeo\0')],
     ['PLAIN without a name', auth('PLAIN', '\0\0pencil')],
-    ['PLAIN that is no UTF-8', `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>AP8A/w==</auth>`],
-    ['PLAIN that is empty', `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>=</auth>`],
+    ['PLAIN with invalid UTF-8', `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>AP8A/w==</auth>`],
+    ['an empty PLAIN message', `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>=</auth>`],
     ['SCRAM without a header', auth('SCRAM-SHA-1', 'n=romeo,r=abc')],
     ['SCRAM without a nonce', auth('SCRAM-SHA-1', 'n,,n=romeo')],
-    ['SCRAM with an extension that it must know', auth('SCRAM-SHA-1', 'n,,m=x,n=romeo,r=abc')],
-    ['SCRAM with a name that is badly written', auth('SCRAM-SHA-1', 'n,,n=ro=meo,r=abc')],
+    ['SCRAM with a mandatory extension', auth('SCRAM-SHA-1', 'n,,m=x,n=romeo,r=abc')],
+    ['SCRAM with a badly escaped name', auth('SCRAM-SHA-1', 'n,,n=ro=meo,r=abc')],
     ['SCRAM that binds without -PLUS', auth('SCRAM-SHA-1', 'p=tls-exporter,,n=romeo,r=abc')],
-    ['SCRAM-PLUS that does not bind', auth('SCRAM-SHA-1-PLUS', 'n,,n=romeo,r=abc')],
+    ['SCRAM-PLUS without binding', auth('SCRAM-SHA-1-PLUS', 'n,,n=romeo,r=abc')],
     [
-      'auth while one is under way',
+      'auth during authentication',
       auth('SCRAM-SHA-1', 'n,,n=romeo,r=abc'),
       async (peer) => {
         await peer.sends(auth('SCRAM-SHA-1', 'n,,n=romeo,r=abc'));
@@ -251,7 +251,7 @@ scenario('§6.5.8: malformed messages', async ({ connect, stage }) => {
       },
     ],
     [
-      'the other profile while one is under way',
+      'the other profile during authentication',
       `<response xmlns='${NS.sasl2}'>YQ==</response>`,
       async (peer) => {
         await peer.sends(auth('SCRAM-SHA-1', 'n,,n=romeo,r=abc'));
@@ -273,7 +273,7 @@ scenario('§6.5.8: malformed messages', async ({ connect, stage }) => {
     await peer.sends(xml);
     const ns = xml.includes(NS.sasl2) ? NS.sasl2 : NS.sasl;
     await peer.receives(`<failure xmlns='${ns}'><malformed-request xmlns='${NS.sasl}'/></failure>`);
-    // The stream goes on (§6.4.5).
+    // The stream can still be used (§6.4.5).
     assert.equal(outcome(await attempts(peer)), 'success');
   }
 });
@@ -391,15 +391,15 @@ scenario('XEP-0388 §2.4: nothing else during authentication', async ({ connect,
   }
 });
 
-// --- RFC 5802: what is changed on the way ---------------------------------------------------------------------------
+// --- RFC 5802: modified messages ------------------------------------------------------------------------------------
 
 scenario('RFC 5802 §5.1: nonce, channel binding and proof are compared as a whole', async ({ connect, stage }) => {
   const changes: readonly (readonly [string, (message: string) => string])[] = [
     ['another nonce', (message) => message.replace(/r=[^,]+/, 'r=abcdefgh')],
     ['a shorter nonce', (message) => message.replace(/(r=[^,]+)[^,],/, '$1,')],
     ['another header', (message) => message.replace('c=biws', `c=${base64('y,,')}`)],
-    ['no proof worth the name', (message) => message.replace(/p=.*/, 'p=YQ==')],
-    ['a proof with a bit less', (message) => message.replace(/p=(.)/, (_, c) => `p=${c === 'A' ? 'B' : 'A'}`)],
+    ['an invalid proof', (message) => message.replace(/p=.*/, 'p=YQ==')],
+    ['a proof with a flipped bit', (message) => message.replace(/p=(.)/, (_, c) => `p=${c === 'A' ? 'B' : 'A'}`)],
   ];
   for (const [title, final] of changes) {
     const user = newName();
@@ -413,7 +413,7 @@ scenario('RFC 5802 §6: a downgrade of channel binding is detected', async ({ co
   await stage.account('romeo@localhost');
   const [over] = await greeted(connect, { transport: 'tls', address: newPlace() });
   assert.equal(outcome(await attempts(over, { header: 'y,,' })), 'not-authorized');
-  // Correct if none was offered.
+  // Correct if no channel binding was offered.
   const [bare] = await greeted(connect);
   assert.equal(outcome(await attempts(bare, { header: 'y,,' })), 'success');
 });

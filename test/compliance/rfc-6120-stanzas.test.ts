@@ -1,4 +1,4 @@
-/** RFC 6120 §8 and §10: stanzas, whoever they are from and for. */
+/** RFC 6120 §8 and §10: stanzas, with any addresses. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { scenario } from './dialogue.js';
@@ -113,7 +113,7 @@ for (const [title, attributes, content] of [
   ['no type', `id='1'`, `<ping xmlns='urn:xmpp:ping'/>`],
   ['an unknown type', `id='1' type='fetch'`, `<ping xmlns='urn:xmpp:ping'/>`],
   ['no child', `id='1' type='get'`, ''],
-  ['nothing but text', `id='1' type='set'`, 'please'],
+  ['only text', `id='1' type='set'`, 'please'],
   ['two children', `id='1' type='get'`, `<ping xmlns='urn:xmpp:ping'/><ping xmlns='urn:xmpp:ping'/>`],
 ] as const) {
   scenario(`§8.2.3: an IQ with ${title} is invalid`, async ({ actor }) => {

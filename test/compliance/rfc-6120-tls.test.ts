@@ -82,7 +82,7 @@ scenario(
   { config: optional },
   async ({ connect }) => {
     const injected = `<stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}' to='localhost' version='1.0'>`;
-    // In one segment with <starttls/>: thrown away, and the handshake goes on.
+    // In one segment with <starttls/>: discarded, and the handshake continues.
     const romeo = await connect();
     await romeo.opens();
     await romeo.receivesFeatures();
@@ -151,8 +151,8 @@ for (const [title, tls, outcome] of [
     { maxVersion: 'TLSv1.2', ciphers: 'AES128-GCM-SHA256' },
     'refused',
   ],
-  ['RFC 9325 §3.1: TLS 1.2 is taken', { maxVersion: 'TLSv1.2' }, 'TLSv1.2'],
-  ['RFC 9325 §3.1: TLS 1.3 is taken', {}, 'TLSv1.3'],
+  ['RFC 9325 §3.1: TLS 1.2 is accepted', { maxVersion: 'TLSv1.2' }, 'TLSv1.2'],
+  ['RFC 9325 §3.1: TLS 1.3 is accepted', {}, 'TLSv1.3'],
 ] as const satisfies readonly (readonly [string, ConnectionOptions, string])[]) {
   scenario(title, async ({ connect, actor }) => {
     for (const transport of ['tls', 'starttls', 'wss'] as const) {

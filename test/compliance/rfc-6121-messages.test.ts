@@ -1,4 +1,4 @@
-/** RFC 6121 §5 and §8.5: where messages go, by their type, their address, and who is there. */
+/** RFC 6121 §5 and §8.5: delivery of messages by type, address, and available sessions. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
@@ -7,10 +7,10 @@ import { refusal } from './phrases.js';
 const types = ['(none)', 'normal', 'chat', 'groupchat', 'headline', 'error', 'nonsense'] as const;
 type Type = (typeof types)[number];
 
-/** What becomes of a message: who gets it; kept until somebody comes; refused; or nothing at all. */
+/** What happens to a message: its recipients; stored until a client is available; refused; or dropped. */
 type Fate = readonly string[] | 'kept' | 'refused' | 'dropped';
 
-/** As of §8.5.4; `normal` stands for no type, and for what is none (§5.2.2). */
+/** As in §8.5.4; `normal` stands for a missing or unknown type (§5.2.2). */
 type Fates = Readonly<Record<'normal' | 'chat' | 'groupchat' | 'headline' | 'error', Fate>>;
 
 /** Juliet's clients by the presence that they have sent, if any. */
@@ -33,12 +33,12 @@ const toBare = (...who: string[]): Fates => ({ ...nothing, normal: who, chat: wh
 const absent: Fates = { ...nothing, normal: 'kept', chat: 'kept' };
 
 const tables: Readonly<Record<string, readonly Row[]>> = {
-  '§8.5.1: nobody of that name': ['nobody@localhost', 'nobody@localhost/balcony'].map((to) => ({
+  '§8.5.1: to a missing account': ['nobody@localhost', 'nobody@localhost/balcony'].map((to) => ({
     who: [],
     to,
     fates: { ...nothing, normal: 'refused', chat: 'refused' },
   })),
-  '§8.5.2.1: to the account, somebody is there': [
+  '§8.5.2.1: to an account with available sessions': [
     { who: ['balcony'], to: 'juliet@localhost', fates: toBare('balcony') },
     {
       who: ['balcony', 'chamber', 'cellar', 'silent'],
@@ -46,23 +46,23 @@ const tables: Readonly<Record<string, readonly Row[]>> = {
       fates: toBare('balcony', 'chamber'),
     },
   ],
-  '§8.5.2.2: to the account, nobody is there who takes it': [
+  '§8.5.2.2: to an account without available sessions': [
     { who: [], to: 'juliet@localhost', fates: absent },
     { who: ['silent'], to: 'juliet@localhost', fates: absent },
     { who: ['cellar'], to: 'juliet@localhost', fates: absent },
   ],
-  '§8.5.3.1: to one client, which is there': ['balcony', 'cellar', 'silent'].map((resource) => ({
+  '§8.5.3.1: to an available client': ['balcony', 'cellar', 'silent'].map((resource) => ({
     who: ['balcony', 'chamber', 'cellar', 'silent'],
     to: `juliet@localhost/${resource}`,
     fates: onlyTo(resource),
   })),
-  '§8.5.3.2: to one client, which is not there': [
+  '§8.5.3.2: to a client that is not available': [
     {
       who: ['balcony', 'chamber', 'cellar', 'silent'],
       to: 'juliet@localhost/nowhere',
       fates: { ...nothing, normal: 'refused', chat: ['balcony', 'chamber'] },
     },
-    // §11: an answer that depends on who is there would tell strangers
+    // §11: an answer that depends on availability would reveal it
     { who: [], to: 'juliet@localhost/nowhere', fates: { ...absent, normal: 'refused' } },
     { who: ['silent'], to: 'juliet@localhost/nowhere', fates: { ...absent, normal: 'refused' } },
     { who: ['cellar'], to: 'juliet@localhost/nowhere', fates: { ...absent, normal: 'refused' } },
@@ -107,7 +107,7 @@ async function meets(romeo: Peer, clients: Map<string, Peer>, to: string, type: 
   await romeo.receivesNothing();
 }
 
-/** Whoever comes next gets what was kept, and nothing else. */
+/** The next client gets the stored messages, and nothing else. */
 async function finds({ actor }: Pick<Scene, 'actor'>, fates: Fates, who: readonly string[]): Promise<void> {
   const juliet = await actor('juliet@localhost/garden');
   await juliet.sends('<presence/>');
@@ -169,7 +169,7 @@ scenario('§8.5: IQs for missing accounts and resources', async ({ actor, stage 
   const addresses = [
     'nobody@localhost', // §8.5.1
     'nobody@localhost/balcony',
-    'juliet@localhost', // §8.5.2.1.3: what nobody understands is refused by the server
+    'juliet@localhost', // §8.5.2.1.3: the server refuses unknown requests
     'paris@localhost', // §8.5.2.2.3
     'paris@localhost/balcony',
     'juliet@localhost/nowhere', // §8.5.3.2.3

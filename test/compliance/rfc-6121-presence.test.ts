@@ -107,7 +107,7 @@ scenario('§4.3.2: a probe of an unknown sender reveals nothing', async ({ actor
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await stage.account('paris@localhost');
-  // Juliet sees Romeo, but Romeo may not see her
+  // Juliet is subscribed to Romeo, but not Romeo to her
   await subscribes(juliet, romeo);
   await romeo.sends(`<presence type='subscribe' to='paris@localhost'/>`);
   for (const whom of ['juliet@localhost', 'juliet@localhost/balcony', 'paris@localhost', 'nobody@localhost'])
@@ -180,7 +180,7 @@ scenario('§4.6: directed presence goes to one address, and ends with the sessio
     await juliet.receives(
       `<presence from='romeo@localhost/orchard' to='juliet@localhost/balcony'><status>for you</status></presence>`,
     );
-    // §4.6.3: not what is broadcast
+    // §4.6.3: only directed presence
     await romeo.sends('<presence><show>away</show></presence>');
     await juliet.receivesNothing();
     if (end === 'unavailable') await romeo.sends(`<presence type='unavailable'/>`);

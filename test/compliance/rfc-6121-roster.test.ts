@@ -50,7 +50,7 @@ scenario('§2.1.6, §2.3: a set is answered, and pushed to clients that requeste
     `<iq type='set' id='*' to='romeo@localhost/orchard'>${query(item)}</iq>`,
     `<iq type='result' id='add' to='romeo@localhost/orchard'/>`,
   ]);
-  // §2.1.6: from the account, or from nobody
+  // §2.1.6: from the account, or without an address
   assert.ok(push!.attrs.from === undefined || push!.attrs.from === 'romeo@localhost');
   await garden.receives(`<iq type='set' id='*' to='romeo@localhost/garden'>${query(item)}</iq>`);
   await street.receivesNothing();
@@ -115,14 +115,14 @@ const wrong: readonly (readonly [what: string, items: string, refusal: string])[
   ['two items', `<item jid='a@localhost'/><item jid='b@localhost'/>`, refusal('modify', 'bad-request')],
   ['no address', '<item/>', refusal('modify', 'bad-request')],
   [
-    'a group twice',
+    'a duplicate group',
     `<item jid='a@localhost'><group>G</group><group>G</group></item>`,
     refusal('modify', 'bad-request'),
   ],
   ['an empty group', `<item jid='a@localhost'><group/></item>`, refusal('modify', 'not-acceptable')],
   ['a long group', `<item jid='a@localhost'><group>${long}</group></item>`, refusal('modify', 'not-acceptable')],
   ['a long name', `<item jid='a@localhost' name='${long}'/>`, refusal('modify', 'not-acceptable')],
-  ['what is no address', `<item jid='a@@localhost'/>`, refusal('modify', 'jid-malformed')],
+  ['an invalid address', `<item jid='a@@localhost'/>`, refusal('modify', 'jid-malformed')],
   ['oneself', `<item jid='romeo@localhost'/>`, refusal('cancel', 'not-allowed')],
 ];
 scenario('§2.3.3: a refused set has no effect', async ({ actor }) => {
@@ -130,7 +130,7 @@ scenario('§2.3.3: a refused set has no effect', async ({ actor }) => {
   await asks(romeo);
   for (const [what, items, error] of wrong) {
     await romeo.sends(set(what, items));
-    // What was asked is repeated: clients rely on it
+    // The request is repeated in the error, because clients rely on it
     await romeo.receives(`<iq type='error' id='${what}'><query xmlns='${NS.roster}'/>${error}</iq>`);
   }
   await has(romeo);

@@ -29,7 +29,7 @@ type Type = 'subscribe' | 'unsubscribe' | 'subscribed' | 'unsubscribed';
 /** Of the sender. `+ out`: sent a request; `+ in`: received a request. */
 type State = 'none' | 'none+out' | 'none+in' | 'none+out+in' | 'to' | 'to+in' | 'from' | 'from+out' | 'both';
 
-/** What the two say to get there (`romeo subscribe` …), and the other's state. */
+/** The stanzas of both that lead to the state (`romeo subscribe` …), and the state of the contact. */
 const states: Readonly<Record<State, { readonly by: string; readonly other: State }>> = {
   none: { by: '', other: 'none' },
   'none+out': { by: 'romeo subscribe', other: 'none+in' },
@@ -65,7 +65,7 @@ const next: Readonly<Record<Type, Partial<Readonly<Record<State, State>>>>> = {
 };
 
 const isSubscribed = (state: State) => state.startsWith('to') || state === 'both';
-/** What the roster shows of a state: nothing of a request that waits for its owner (§A.1). */
+/** The state as shown in the roster, which hides a request that is pending for its owner (§A.1). */
 const shown = (state: State) => state.replace('+in', '');
 
 const pushed = (contact: Peer, state: State) => {
@@ -131,7 +131,7 @@ for (const state of Object.keys(states) as State[]) {
       if (isSubscribed(state) && !isSubscribed(after))
         toRomeo.push(`<presence type='unavailable' from='juliet@localhost/balcony'/>`);
       if (type === 'subscribe' && isSubscribed(state)) toRomeo.push(`<presence from='juliet@localhost/balcony'/>`);
-      // §3.4: said before it was asked for
+      // §3.4: pre-approved
       const isBeforehand = type === 'subscribed' && after === state && !state.startsWith('from') && state !== 'both';
       if (isBeforehand) toRomeo.push(push(`<item jid='juliet@localhost' approved='true'/>`));
       await romeo.receivesAnyOrder(toRomeo);
@@ -321,7 +321,7 @@ scenario('§3.4: pre-approval', async ({ actor, connect, stage }) => {
     `<presence from='juliet@localhost/balcony'/>`,
   ]);
   await juliet.receives(push(`<item jid='romeo@localhost' subscription='from' approved='true'/>`));
-  await juliet.receivesNothing(); // she is not asked
+  await juliet.receivesNothing(); // she gets no request
 });
 
 scenario('§3.4.2: a pre-approval is withdrawn', async ({ actor }) => {

@@ -1,4 +1,4 @@
-/** RFC 7395: XMPP over WebSocket. What is the same as over TCP is tried with the other transports. */
+/** RFC 7395: XMPP over WebSocket. Features common to all transports are tested with the others. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:http';
@@ -56,7 +56,7 @@ scenario('§3.1: only at its path, and only upgrades', async ({ stage }) => {
   response.destroy();
 });
 
-/** Whether a page of this origin gets a connection; what it is answered where it does not. */
+/** Whether a page of this origin gets a connection; the response if not. */
 async function upgraded(stage: Stage, origin: string | undefined): Promise<number> {
   const ws = socket(stage, 'xmpp', origin === undefined ? {} : { headers: { origin } });
   const outcome = await Promise.race([
@@ -152,7 +152,7 @@ for (const [title, text, condition] of [
   ['§3.3.3: two elements', `<presence xmlns='${NS.client}'/><presence xmlns='${NS.client}'/>`, 'bad-format'],
   ['§3.3.3: half an element', `<presence xmlns='${NS.client}'>`, 'not-well-formed'],
   ['§3.3.3: text', 'hello', 'bad-format'],
-  ['§3.3.3: a prefix that would be declared over TCP', '<stream:features/>', 'bad-namespace-prefix'],
+  ['§3.3.3: a prefix that is declared on TCP', '<stream:features/>', 'bad-namespace-prefix'],
   ['§4.8.3 of RFC 6120: a stanza without its namespace', '<presence xmlns=""/>', 'invalid-namespace'],
   ['a DTD', '<!DOCTYPE x>', 'restricted-xml'],
   ['a comment', `<presence xmlns='${NS.client}'><!-- --></presence>`, 'restricted-xml'],

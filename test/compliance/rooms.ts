@@ -1,4 +1,4 @@
-/** What dialogues in rooms say again and again (XEP-0045). Rooms are at conference.localhost. */
+/** Phrases that several dialogues in rooms use (XEP-0045). Rooms are at conference.localhost. */
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Peer } from './dialogue.js';
 
@@ -7,7 +7,7 @@ export const service = 'conference.localhost';
 export const item = (affiliation: string, role: string): string =>
   `<item affiliation='${affiliation}' role='${role}'/>`;
 
-/** The presence by which somebody enters; `inside` stands in `<x/>`. */
+/** The presence that joins a room; `inside` is put into `<x/>`. */
 export const joins = (address: string, inside = ''): string =>
   `<presence to='${address}'><x xmlns='${NS.muc}'>${inside}</x></presence>`;
 
@@ -25,7 +25,7 @@ export const configuration = (room: string, fields: Readonly<Record<string, stri
   `<iq type='set' id='config' to='${room}@${service}'>
     <query xmlns='${NS.mucOwner}'>${submission(fields)}</query></iq>`;
 
-/** Its owner configures a room; passes over what comes of it. */
+/** The owner configures a room; ignores the resulting stanzas. */
 export async function configures(
   owner: Peer,
   room: string,
@@ -39,7 +39,7 @@ export async function configures(
 
 export const opens = (owner: Peer, room: string): Promise<void> => configures(owner, room, {});
 
-/** Somebody enters as `nick`; passes over what comes of it. */
+/** A user joins as `nick`; ignores the resulting stanzas. */
 export async function enters(peer: Peer, room: string, nick: string, inside = ''): Promise<void> {
   await peer.sends(joins(`${room}@${service}/${nick}`, inside));
   await peer.syncs();
@@ -61,7 +61,7 @@ export async function founds(
   await configures(owner, room, fields);
 }
 
-/** Gives somebody an affiliation; passes over what comes of it. */
+/** Changes an affiliation; ignores the resulting stanzas. */
 export async function grants(owner: Peer, room: string, jid: string, affiliation: string): Promise<void> {
   await owner.sends(
     `<iq type='set' id='grant' to='${room}@${service}'><query xmlns='${NS.mucAdmin}'>
@@ -72,7 +72,7 @@ export async function grants(owner: Peer, room: string, jid: string, affiliation
   if (result?.attrs.type !== 'result') throw new Error(`not granted: ${result}`);
 }
 
-/** All pass over what has come. */
+/** All ignore what they have received. */
 export async function quiets(...peers: readonly Peer[]): Promise<void> {
   for (const peer of peers) {
     await peer.syncs();

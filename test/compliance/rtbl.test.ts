@@ -33,7 +33,7 @@ const publishes = (peer: Peer, id: string) =>
 const retracts = (peer: Peer, id: string) =>
   does(peer, pubsub('set', `<retract node='${node}' notify='true'><item id='${id}'/></retract>`, source));
 
-/** Whoever keeps the list, with these on it; and the server has fetched it. */
+/** The publisher of the list with these items, which the server has fetched. */
 async function keeper({ actor, server }: Scene, ...listed: string[]): Promise<Peer> {
   const peer = await actor('keeper@elsewhere.example/tower');
   await does(peer, pubsub('set', `<create node='${node}'/>`, source));
@@ -85,7 +85,7 @@ scenario('XEP-0060 §7.1.2, §7.2.2: changes apply immediately', { config: confi
   nurse.forgets();
   await publishes(peer, hash('tybalt@localhost').toUpperCase());
   await stage.settle();
-  // who is there is heard no more
+  // a present occupant loses their voice
   await tybalt.sends(`<message id='m' type='groupchat' to='${room}'><body>x</body></message>`);
   await tybalt.receives(`<message id='m' type='error'>${refusal('auth', 'forbidden')}</message>`);
   await tybalt.sends(`<message id='m' type='chat' to='${room}/nurse'><body>x</body></message>`);
@@ -144,7 +144,7 @@ scenario(
         .provided('blockLists')!
         .isListed({ bare, domain: 'localhost' } as never, 'rooms');
     await stage.restart(async (storage) => {
-      // As if it had been taken off while nobody listened
+      // As if it had been removed while the server was not subscribed
       const items = storage.map('pubsub_items');
       const [key] = [...(await items.all(source)).keys()].filter((one) => one.includes(hash('paris@localhost')));
       await items.delete(source, [key!]);
@@ -208,7 +208,7 @@ scenario(
     );
     await romeo.sends(`<message id='m' type='chat' to='juliet@localhost'><body>x</body></message>`);
     await juliet.receives(`<message id='m' type='chat'/>`);
-    // she has added romeo
+    // romeo is her contact
     await juliet.sends(`<message id='m' type='chat' to='tybalt@localhost'><body>x</body></message>`);
     await tybalt.receives(`<message id='m' type='chat'/>`);
     await tybalt.sends(`<message id='y' type='chat' to='juliet@localhost'><body>x</body></message>`);
@@ -222,7 +222,7 @@ scenario(
 scenario('XEP-0059: a list of several pages', { config: config(), alone: true }, async (scene) => {
   const peer = await keeper(scene);
   for (let at = 0; at < 450; at++) await publishes(peer, hash(`u${at}@localhost`));
-  // Changes received meanwhile are dropped: it has to fetch the list.
+  // Changes received meanwhile are dropped: the server has to fetch the list.
   await scene.stage.restart(async (storage) => storage.map('rtbl').forget('localhost'));
   const blockLists = scene.server.host('localhost')!.provided('blockLists')!;
   await blockLists.sync();

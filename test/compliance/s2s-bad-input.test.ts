@@ -254,7 +254,7 @@ scene(
           domain,
         );
 
-        // Stanzas go to nobody else than the domain either.
+        // The peer cannot send stanzas to other domains either.
         await juliet.sends(`<message to='romeo@${domain}' type='chat' id='${domain}'><body>secret</body></message>`);
         const called = await trap.next();
         await called.answers(pem, 'some-id');

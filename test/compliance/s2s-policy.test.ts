@@ -49,7 +49,7 @@ async function mayNotWrite(juliet: Peer, domain: string): Promise<void> {
 const julietOf = (servers: Servers) =>
   servers.stage(capulet).actor('juliet@capulet.example/balcony', { presence: true });
 
-/** One server with these settings; DNS leads from `montague` and its subdomains to nobody. */
+/** One server with these settings; DNS resolves `montague` and its subdomains to nowhere. */
 const scene = (
   title: string,
   s2s: Readonly<Record<string, unknown>>,
@@ -173,7 +173,7 @@ play(
     await romeo.receives(
       `<message type='error' id='3' from='juliet@capulet.example'>${refusal('wait', 'remote-server-timeout')}</message>`,
     );
-    // Allowed again, there is no back-off for what was denied.
+    // Once allowed again, there is no back-off for the denied domain.
     await servers.changes(capulet, { s2s: { domains: {} } });
     await juliet.sends(`<message to='romeo@montague.example' type='chat' id='4'><body>4</body></message>`);
     await romeo.receives(`<message type='chat' id='4'><body>4</body></message>`);
@@ -213,7 +213,7 @@ play(
     assert.equal((await peer.hearsElement('result')).attrs.type, 'valid');
     peer.says(message(rooms));
     await juliet.receives(message(rooms));
-    // From now on it has to be valid: what was believed is not believed any longer.
+    // From now on the certificate has to be valid: streams without one are closed.
     await servers.changes(capulet, { s2s: { domains: { [`*.${montague}`]: { require_valid_certificate: true } } } });
     await peer.hearsError('policy-violation');
   },
@@ -232,7 +232,7 @@ play(
     const { id } = await other.opensWithTls();
     other.says(result(id, montague));
     assert.equal((await other.hearsElement('result')).attrs.type, 'valid');
-    // All streams are looked at in one turn.
+    // All streams are checked in one turn.
     const last = await enters(servers, rooms);
     await servers.changes(capulet, { s2s: { domains: { [rooms]: deny } } });
     await last.hearsError('policy-violation');

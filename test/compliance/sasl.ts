@@ -8,7 +8,7 @@ import { type Hash, Scram } from './scram.js';
 
 export type BindingType = 'tls-exporter' | 'tls-server-end-point';
 
-/** What the client has of its connection, to bind to. */
+/** The client's channel binding. */
 export function bindingOf(peer: Peer, type: BindingType): Buffer {
   const socket = peer.tls!;
   return type === 'tls-exporter'
@@ -37,9 +37,9 @@ export interface Attempt {
   /** The GS2 header; where it is left out, what fits the mechanism. */
   readonly header?: string;
   readonly binding?: BindingType | Buffer;
-  /** XEP-0388, with what goes into `<authenticate/>` besides. */
+  /** XEP-0388, with further children of `<authenticate/>`. */
   readonly inline?: string;
-  /** What the client would send, changed on its way. */
+  /** Modifies the client's message in transit. */
   readonly first?: (message: string) => string;
   readonly final?: (message: string) => string;
 }
@@ -76,7 +76,7 @@ export async function attempts(peer: Peer, attempt: Attempt = {}): Promise<Eleme
   return end;
 }
 
-/** The condition of a `<failure/>`; 'success' or 'continue' where it was none. */
+/** The condition of a `<failure/>`, or 'success' or 'continue'. */
 export function outcome(end: Element): string {
   if (end.name !== 'failure') return end.name;
   return end.getChildElements().find((child) => child.getNS() === NS.sasl && child.name !== 'text')!.name;

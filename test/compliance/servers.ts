@@ -91,7 +91,7 @@ export class Servers {
     this.leads(domain, stage.port('s2s'));
   }
 
-  /** DNS says from now on that the servers of a domain and its services are at a port of 127.0.0.1. */
+  /** From now on DNS resolves the servers of a domain and its services to a port of 127.0.0.1. */
   leads(domain: string, port: number, isDirectTls = false): void {
     const { addresses = {}, srv = {} } = this.dns.zone;
     const service = isDirectTls ? '_xmpps-server' : '_xmpp-server';
@@ -180,7 +180,7 @@ export class Impostor {
     this.#socket.end();
   }
 
-  /** With a new reader for what is answered. */
+  /** With a new reader for the response. */
   sendsHeader(attributes = this.attributes, reader = newReader()): void {
     this.#reader = reader;
     const namespaces = `xmlns='${NS.server}' xmlns:stream='${NS.stream}' xmlns:db='${NS.dialback}'`;
@@ -225,7 +225,7 @@ export class Impostor {
     this.says(features(`<dialback xmlns='${NS.dialbackFeature}'><errors/></dialback>${more}`));
   }
 
-  /** The next item; the end of the stream where there is none. */
+  /** The next item, or the end of the stream. */
   async hears(): Promise<StreamItem> {
     for (;;) {
       const item = this.#reader.next();

@@ -83,7 +83,7 @@ async function feels(peer: Peer, attributes: string): Promise<void> {
   await takes(peer, `<iq type='result' id='m'/>`);
 }
 
-/** The answer; a request for acknowledgement is behind it, or not. */
+/** The answer, with or without a following request for an acknowledgement. */
 async function takes(peer: Peer, stanza: string) {
   const answer = await peer.receives(stanza);
   await peer.syncs();
@@ -109,7 +109,7 @@ async function resumes(scene: Scene, peer: Peer, id: string): Promise<Peer> {
 type SavedSession = Record<string, unknown> & { readonly state: Record<string, unknown> };
 const records = (storage: Storage): DocumentStore<SavedSession> => storage.document('stream_management');
 
-/** What is stored of a session, once it is. */
+/** The stored record of a session, once there is one. */
 async function stored(storage: Storage, id: string): Promise<SavedSession> {
   for (;;) {
     const record = await records(storage).get(id);
@@ -118,7 +118,7 @@ async function stored(storage: Storage, id: string): Promise<SavedSession> {
   }
 }
 
-/** The server starts again and finds this record, or none, as if it had crashed when it was there. */
+/** The server restarts and finds this record, or none, as after a crash at that time. */
 const crashes = ({ stage }: Scene, id: string, record: SavedSession | undefined): Promise<void> =>
   stage.restart((storage) => (record === undefined ? records(storage).forget(id) : records(storage).set(id, record)));
 

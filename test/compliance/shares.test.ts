@@ -12,7 +12,7 @@ const get = (id: string) => `<iq type='get' id='${id}'><query xmlns='${NS.privat
 const chat = (to: string, text: string, id = text) =>
   `<message to='${to}' type='chat' id='${id}'><body>${text}</body></message>`;
 
-/** What two others say to each other arrives. */
+/** A message between two other users arrives. */
 async function talk(one: Peer, other: Peer, rounds = 5): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     await one.sends(chat(other.jid, `to ${round}`));
@@ -36,7 +36,7 @@ scenario('answers count for all connections of the account; acknowledgements do 
   await tybalt.receives(`<iq type='result' id='s'/>`);
   const second = await actor('tybalt@localhost/square');
   await tybalt.sends([1, 2, 3, 4, 5, 6, 7, 8].map((id) => get(`g${id}`)).join(''));
-  // In debt by now, so that what was asked behind the answers that there were still waits.
+  // In debt now, so that requests after pending answers still wait.
   for (let id = 1; id <= 7; id++) await tybalt.receives(`<iq type='result' id='g${id}'/>`);
   await second.sends(get('last'));
   await tybalt.sends(`<r xmlns='${NS.sm}'/>`);
@@ -106,7 +106,7 @@ scenario(
 
 // --- the disk -------------------------------------------------------------------------------------------------------------
 
-/** A storage whose appends become durable when the test says so. */
+/** A storage whose appends become durable when the test releases them. */
 function gated() {
   let waiting: (() => void)[] = [];
   let isOpen = true;
@@ -170,7 +170,7 @@ scenario(
     } finally {
       gate.open();
     }
-    // All of it arrives, each once, and nobody is told otherwise.
+    // Everything arrives once, and nothing is refused.
     for (const [at, victim] of victims.entries()) {
       const expected = at === 0 ? 5 : 6;
       for (let message = 0; message < expected; message++) await victim.receives(`<message type='chat'/>`);

@@ -1,4 +1,4 @@
-/** An ordered stop (RFC 6120 §4.9.3.19): everybody is told, nothing is lost, and no client makes it last. */
+/** An orderly shutdown (RFC 6120 §4.9.3.19): all clients are notified, nothing is lost, and no client delays it. */
 import assert from 'node:assert/strict';
 import { connect as connectTcp } from 'node:net';
 import { Jid } from '../../src/server/address/jid.js';

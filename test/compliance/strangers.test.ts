@@ -98,7 +98,7 @@ scenario(
     await isHeard(romeo, juliet, '1');
     await romeo.sends(asks(juliets));
     await juliet.receives(`<presence type='subscribe' from='romeo@localhost'/>`);
-    // She requests a subscription
+    // She sends a subscription request
     await juliet.sends(asks('paris@localhost'));
     await paris.receives(`<presence type='subscribe' from='${juliets}'/>`);
     await isHeard(paris, juliet, '2');
@@ -121,7 +121,7 @@ scenario(
   async ({ actor, stage }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
-    // What clients say by themselves is nothing that she has written
+    // Automatic stanzas of clients do not count as written messages
     await juliet.sends(`<message id='c' to='romeo@localhost' type='chat'><active xmlns='${NS.chatStates}'/></message>`);
     await romeo.receives(`<message id='c' type='chat'/>`);
     await isRefused(romeo, juliets, never);

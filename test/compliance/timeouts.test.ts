@@ -14,7 +14,7 @@ import { type ConnectOptions, hits, oneProcess, type Peer, type Scene, scenario 
 mock.timers.enable({ apis: ['setInterval'] });
 const clocks = takeClocks();
 
-/** Lets so many seconds pass, one after the other. */
+/** Lets so many seconds pass, one by one. */
 function pass(seconds: number): void {
   for (let second = 0; second < seconds; second++) {
     clocks.pass(1000);
@@ -47,7 +47,7 @@ scenario('§4.9.3.4: nothing extends the login deadline', async ({ connect, know
   await handshake.receives(`<proceed xmlns='${NS.tls}'/>`);
   const unbound = await known('romeo@localhost', { transport: 'websocket' });
   pass(15);
-  // White space keeps nobody, nor does an attempt.
+  // Neither white space nor an attempt extends the deadline.
   await idle.sends('   ');
   await overTls.sends(`<abort xmlns='${NS.sasl}'/>`);
   await overTls.receives(`<failure xmlns='${NS.sasl}'><aborted/></failure>`);
@@ -77,10 +77,10 @@ scenario(
     const cases = (['c2s', 'c2s_tls', 'http', 'https'] as const).flatMap((kind) => [
       { kind, from: '127.0.0.1', says: '' },
       { kind, from: '127.0.0.1', says: kind === 'http' ? 'GET / HT' : kind === 'c2s' ? '<?xml' : clientHello },
-      // Of a proxy that says nothing, or half of it.
+      // A proxy that sends nothing, or half a header.
       { kind, from: '127.9.0.1', says: '' },
       { kind, from: '127.9.0.1', says: 'PROXY TCP4 192.0.' },
-      // Of a proxy whose client says nothing.
+      // A proxy whose client sends nothing.
       { kind, from: '127.9.0.1', says: 'PROXY TCP4 192.0.2.7 198.51.100.1 1 2\r\n' },
     ]);
     cases.push({ kind: 'http', from: '127.0.0.1', says: upgradeRequest });
@@ -116,7 +116,7 @@ const signUps = {
 };
 const form = `<iq type='get' id='form'><query xmlns='${NS.register}'/></iq>`;
 
-/** Somebody who reads the registration form. */
+/** A user who is reading the registration form. */
 async function readsForm({ connect }: Pick<Scene, 'connect'>, options: ConnectOptions = {}): Promise<Peer> {
   const peer = await connect(options);
   await peer.opens();

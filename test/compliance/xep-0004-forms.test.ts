@@ -1,6 +1,6 @@
 /**
- * XEP-0004 with XEP-0068, XEP-0122 and XEP-0128: every form that the server shows, wherever, keeps the rules of forms. What
- * is done with a form that comes back is tested where it belongs.
+ * XEP-0004 with XEP-0068, XEP-0122 and XEP-0128: every form that the server sends follows the rules. Submitted forms
+ * are tested with their features.
  */
 import assert from 'node:assert/strict';
 import { Jid } from '../../src/server/address/jid.js';
@@ -41,7 +41,7 @@ function checkField(field: Element, formType: string, where: string): void {
   assert.ok(fieldTypes.includes(type), `${at}: type ${type}`);
   if (type === 'fixed') return;
   assert.ok(attrs.var, `${at}: has no name`);
-  // In a result the type may be left out, and with it what it says
+  // In a result the type may be omitted, and everything that depends on it
   if (attrs.type !== undefined || formType === 'form')
     assert.ok(values.length <= 1 || multiple.includes(type), `${at}: several values`);
   if (type === 'boolean') for (const value of values) assert.match(value, /^(0|1|true|false)$/, at);
@@ -157,7 +157,7 @@ scenario('every data form', { config }, async ({ actor }) => {
     assert.deepEqual([first!.attrs.var, valuesOf(first!)], ['FORM_TYPE', [formType]], `${to} ${payload}`);
   };
   for (const [to, payload, formType] of wanted) await check(romeo, to, payload, formType);
-  // whoever is no member yet
+  // not yet a member
   await check(await actor('nurse@localhost/chamber'), room, `<query xmlns='${NS.register}'/>`, NS.mucRegister);
 });
 
@@ -186,7 +186,7 @@ scenario('XEP-0128: forms in service discovery have distinct FORM_TYPEs', { conf
     });
     assert.equal(new Set(types).size, types.length, `${to}: a FORM_TYPE twice`);
     count += forms.length;
-    // §3: of its children it says nothing
+    // §3: its children are arbitrary
     const items = await answer(romeo, 'get', to, `<query xmlns='${NS.discoItems}'/>`);
     assert.deepEqual(formsIn(items), [], to);
   }

@@ -85,7 +85,7 @@ scenario('§8: an account that is not visible looks missing', async ({ actor, st
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await stage.account('paris@localhost');
   const tybalt = await actor('tybalt@elsewhere.example/street', { presence: true });
-  // She sees Romeo, but Romeo may not see her
+  // She is subscribed to Romeo, but not Romeo to her
   await subscribes(juliet, romeo);
   const answers = new Set<string>();
   const set = `<set xmlns='${NS.rsm}'><max>5</max><after>y</after></set>`;

@@ -171,7 +171,7 @@ scenario('§3: a message to one recipient is forwarded unchanged', async ({ acto
   const inside = list(`type='to' jid='nurse@localhost'`, `type='bcc' jid='friar@localhost'`);
   await romeo.sends(`<message to='juliet@localhost'>${inside}<body>x</body></message>`);
   await juliet.receives(`<message>${inside}<body>x</body></message>`);
-  // To a resource of the host, or without a list, it is for nobody
+  // A message to a resource of the host, or without a list, is for nobody
   await romeo.sends(message(`type='to' jid='juliet@localhost'`).replace(`to='localhost'`, `to='localhost/x'`));
   await romeo.receives(
     `<message type='error' id='m'><error><service-unavailable xmlns='${NS.stanzas}'/></error></message>`,
@@ -216,7 +216,7 @@ scenario('§5.1: presence; its recipients also get the unavailable presence', as
     { exactly: false },
   );
   await nurse.receives(`<presence from='romeo@localhost/orchard' to='nurse@localhost/chamber'/>`);
-  // to one of them it is over by the sender's own word
+  // one of them already got unavailable presence from the sender
   await romeo.sends(presence('unavailable', `type='to' jid='juliet@localhost'`));
   await juliet.receives(`<presence type='unavailable' from='romeo@localhost/orchard'/>`);
   await nurse.receivesNothing();

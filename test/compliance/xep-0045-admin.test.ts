@@ -35,7 +35,7 @@ scenario('§11.2: a service that shuts down notifies each occupant, and keeps th
     })(),
   ]);
   const again = await actor('crone1@localhost/desktop');
-  // a temporary one as well: whoever was in it may come back
+  // also for a temporary room, whose occupants may come back
   for (const name of ['heath', 'moor']) {
     await again.sends(joins(`${room(name)}/firstwitch`));
     const self = await again.receives(

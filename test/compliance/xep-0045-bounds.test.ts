@@ -1,4 +1,4 @@
-/** XEP-0045 §14.6, XEP-0205: what one user can take of the service, and what malformed requests do to it. */
+/** XEP-0045 §14.6, XEP-0205: the resources that one user can use, and malformed requests. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { hits, scenario } from './dialogue.js';
@@ -49,7 +49,7 @@ scenario('rooms, joins, occupants, names, subjects, invitations and lists are bo
     `<iq type='set' id='s' to='${room('bound-1')}'><query xmlns='${NS.mucAdmin}'>${members}</query></iq>`,
   );
   await crone.receives(`<iq type='error'>${refusal('wait', 'resource-constraint')}</iq>`);
-  // who has left a room has room for others
+  // leaving a room makes room for another join
   await hag.sends(`<presence type='unavailable' to='${room('bound-1')}/thirdwitch'/>`);
   await quiets(hag, crone);
   await enters(witch, 'bound-1', 'secondwitch');
@@ -93,12 +93,12 @@ scenario('malformed requests get one error each, and affect nobody', async ({ ac
   for (const to of [room('bound-malformed'), service, `${room('bound-malformed')}/firstwitch`, room('bound-nowhere')]) {
     for (const type of ['get', 'set']) {
       for (const payload of payloads) {
-        // A room passes on what is for an occupant; the forms that a room offers are no errors.
+        // A room forwards requests to an occupant; the room's own forms are no errors.
         await crone.sends(`<iq type='${type}' id='bad' to='${to}'>${payload}</iq>`);
         const answer = await crone.receivesAny();
         assert.equal(answer.name, 'iq', payload);
         if (answer.attrs.type === 'error') continue;
-        // XEP-0050: what is wrong in the form of a command is told in its note.
+        // XEP-0050: errors in a command's form are in its note.
         const note = answer.getChild('command', NS.commands)?.getChild('note', NS.commands);
         if (type === 'set' && note?.attrs.type === 'error') continue;
         assert.ok(
@@ -178,7 +178,7 @@ scenario('XEP-0059: impossible pages and missing items', async ({ actor }) => {
         `<iq type='error' id='p'>${refusal(condition === 'bad-request' ? 'modify' : 'cancel', condition)}</iq>`,
       );
     }
-    // a page as large as a page can be, the count alone, and what is behind the end
+    // the largest page, the count only, and a page after the end
     for (const set of ['<max>9999999999</max>', '<max>0</max>', '<before/>']) {
       await crone.sends(ask(`<set xmlns='${NS.rsm}'>${set}</set>`));
       await crone.receives(`<iq type='result' id='p'/>`);

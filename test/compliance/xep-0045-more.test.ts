@@ -38,7 +38,7 @@ scenario('XEP-0410: a ping to oneself is answered by the room', async (scene) =>
   await hag.receives(`<iq type='result' id='p' from='${room('ping')}'/>`);
   await hag.sends(ping(service));
   await hag.receives(`<iq type='result' id='p' from='${service}'/>`);
-  // §3.3: nobody is in a room that does not exist
+  // §3.3: a missing room has no occupants
   await hag.sends(ping(`${room('ping-nowhere')}/thirdwitch`));
   await hag.receives(error('modify', 'not-acceptable'));
   await crone.receivesNothing();
@@ -53,7 +53,7 @@ scenario('§17.4: IQs between occupants do not reveal their addresses', async (s
   );
   const answer = `<iq type='result' id='${request.attrs.id}' to='${room('iq')}/thirdwitch'><query xmlns='${NS.version}'>
     <name>broom</name></query></iq>`;
-  await stranger.sends(answer); // nobody else answers
+  await stranger.sends(answer); // no other occupant answers
   await stranger.syncs();
   await crone.sends(answer);
   await hag.receives(
@@ -273,7 +273,7 @@ scenario(
       assert.equal((await reads(peer, filter)).length, 0);
       assert.equal((await reads(crone, filter)).length, 1);
     }
-    // who becomes a moderator learns it, and who is one no more does not
+    // a new moderator gets real addresses, a former one does not
     await crone.sends(
       `<iq type='set' id='s' to='${room('senders')}'><query xmlns='${NS.mucAdmin}'><item nick='thirdwitch' role='moderator'/></query></iq>`,
     );
@@ -284,7 +284,7 @@ scenario(
     assert.deepEqual(await sendersIn(stranger), told);
     await configures(crone, 'senders', { 'muc#roomconfig_whois': 'moderators' });
     await quiets(hag);
-    // XEP-0425 §5: a tombstone keeps it, for those who may know
+    // XEP-0425 §5: a tombstone keeps the moderator, for those who may see them
     await crone.sends(asks());
     const first = await crone.receives(`<message><result xmlns='${NS.mam}' id='*'/></message>`);
     await quiets(crone);
@@ -357,7 +357,7 @@ scenario('XEP-0313 §6.1.2, §8.1: the archive has the same access rules as the 
       <field var='FORM_TYPE'><value>${NS.mam}</value></field><field var='ids'><value>${id}</value></field></x></query></iq>`,
   );
   await hag.receives(error('auth', 'forbidden'));
-  // who was there and is no member any more
+  // an occupant who is no longer a member
   await grants(crone, 'closed', 'hag66@localhost', 'member');
   await enters(hag, 'closed', 'thirdwitch');
   await crone.sends(
@@ -424,7 +424,7 @@ scenario('XEP-0317: hats', async (scene) => {
       <hat title='Host' uri='urn:hats:host' hue='327.25'/></hats></presence>`,
   );
   assert.match((await completes(command('list-assigned', {}))).toString(), /hag66@localhost/);
-  // §3.4: for whoever sees them worn
+  // §3.4: for occupants who see the hats
   await hag.sends(command('list', {}));
   const listed = await hag.receives(
     `<iq type='result' id='h'><command xmlns='${NS.commands}' status='completed'/></iq>`,
@@ -450,7 +450,7 @@ scenario('XEP-0463: a user who joins again gets the changes of the lists', async
   const all = await enter(crone, 'firstwitch', `<mav xmlns='${NS.mav}'/>`);
   assert.match(all.first.toString(), / jid="crone1@localhost" affiliation="owner"/);
   assert.equal(all.first.getChild('x', NS.mucUser)!.getChild('mav', NS.mav)!.attrs.until, all.until);
-  // who knows them is told nothing
+  // users with the current version get nothing
   const nothing = await enter(crone, 'firstwitch', `<mav xmlns='${NS.mav}' since='${all.until}'/>`);
   assert.equal(nothing.first.name, 'presence');
   await crone.sends(

@@ -12,7 +12,7 @@ const gets = (name: string, items: string, ns: string = NS.mucAdmin) =>
   `<iq type='get' id='g' to='${room(name)}'><query xmlns='${ns}'>${items}</query></iq>`;
 const error = (type: string, condition: string) => `<iq type='error'>${refusal(type, condition)}</iq>`;
 
-/** An owner, an admin, a member and somebody who is nothing of this, all in an open room. */
+/** An owner, an admin, a member and a user without an affiliation, all in an open room. */
 async function court({ actor }: Scene, name: string, fields: Readonly<Record<string, string>> = {}) {
   const owner = await actor('owner@localhost/desktop');
   const admin = await actor('admin@localhost/desktop');
@@ -63,7 +63,7 @@ scenario('§8.3, §8.4, §9.6, §9.7: granting and revoking voice and moderator 
   await admin.sends(give('guest', 'moderator'));
   await member.receives(changed('guest', 'none', 'moderator'));
   await quiets(owner, admin, guest);
-  // a moderator by role rules visitors and participants, and no more
+  // a moderator by role manages only visitors and participants
   await guest.sends(give('admin', 'participant'));
   await guest.receives(error('cancel', 'not-allowed'));
   await guest.sends(give('member', 'moderator'));
@@ -86,7 +86,7 @@ scenario('§9.1, §9.2: bans', async (scene) => {
   await member.receives(error('auth', 'forbidden'));
   await admin.sends(ban('guest@localhost', 'owner@localhost'));
   await admin.receives(error('cancel', 'not-allowed'));
-  // nobody who may ban bans themselves: by address, domain or nickname, alone or among others
+  // users cannot ban themselves: by address, domain or nickname, alone or with others
   for (const [peer, name] of [
     [admin, 'admin'],
     [owner, 'owner'],
@@ -508,7 +508,7 @@ scenario("an account's affiliations are deleted with it", async (scene) => {
   await quiets(owner);
 });
 
-/** What the owner's form says: the values of each field. */
+/** The values of each field in the owner's form. */
 async function formOf(owner: Peer, name: string): Promise<Map<string, string[]>> {
   await owner.sends(gets(name, '', NS.mucOwner));
   const answer = await owner.receives(`<iq type='result' id='g'/>`);
@@ -553,7 +553,7 @@ scenario('§10.2: archive and public log are two settings, under every name in u
   }
   await founds(owner, 'names', 'owner');
   assert.equal(await isArchived(owner, 'names'), true);
-  // whatever is not said stays; where the names disagree the first of these counts
+  // missing fields stay unchanged; if names disagree, the first of these wins
   const [own, prefixed, short] = ['muc#roomconfig_enablearchiving', 'muc#roomconfig_mam', 'mam'] as const;
   const cases: [Readonly<Record<string, string>>, boolean][] = [
     [{ 'muc#roomconfig_enablelogging': '0' }, true],

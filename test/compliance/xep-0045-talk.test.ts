@@ -1,4 +1,4 @@
-/** XEP-0045 §7.4 to §7.9, §7.13, §8.1, §8.6, §11: what occupants say, are called and look like. */
+/** XEP-0045 §7.4 to §7.9, §7.13, §8.1, §8.6, §11: messages, nicknames and presence of occupants. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
@@ -186,7 +186,7 @@ scenario('§7.8.2: mediated invitations, and declining them', async (scene) => {
   );
   const declines = (to: string) => `<message to='${room('invite')}' id='d'><x xmlns='${NS.mucUser}'>
     <decline to='${to}'><reason>Too busy</reason></decline></x></message>`;
-  // only to who invited, and only by who was invited
+  // only to the inviter, and only from the invited user
   await hecate.sends(declines('crone1@localhost'));
   await hecate.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
   await stranger.sends(declines('hag66@localhost'));
@@ -237,7 +237,7 @@ scenario('§7.13, §8.6: visitors have no voice, request it and get it', async (
       <field var='FORM_TYPE'><value>${NS.mucRequest}</value></field>
       <field var='muc#role'><value>participant</value></field>
       ${fields.map(([name, value]) => `<field var='${name}'><value>${value}</value></field>`).join('')}</x></message>`;
-  // nobody grants it to himself
+  // nobody can grant it to themselves
   await hag.sends(form(['muc#roomnick', 'thirdwitch'], ['muc#request_allow', 'true']));
   await hag.receives(`<message type='error'>${refusal('auth', 'forbidden')}</message>`);
   await hag.sends(form());
@@ -355,7 +355,7 @@ scenario('§11.1, §18.1.2: an unreachable occupant is removed', async (scene) =
   await hag.receives(
     `<presence type='unavailable'><x xmlns='${NS.mucUser}'><status code='110'/><status code='333'/></x></presence>`,
   );
-  // other errors hurt nobody
+  // other errors are harmless
   await crone.sends(
     `<message type='error' to='${room('ghosts')}/firstwitch'>${refusal('auth', 'forbidden')}</message>`,
   );
@@ -415,7 +415,7 @@ scenario(
     await hag.sends(says('blocked', 'lalala'));
     await crone.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
     await hag.receives(`<message type='groupchat' from='${room('blocked')}/thirdwitch'/>`);
-    // a private message does not get through, and puts nobody out
+    // a private message is not delivered, and removes nobody
     await crone.sends(`<message type='chat' to='${room('blocked')}/thirdwitch'><body>hear me</body></message>`);
     await crone.sends(`<presence to='${room('blocked')}/firstwitch'><show>away</show></presence>`);
     await quiets(crone);
@@ -425,7 +425,7 @@ scenario(
   },
 );
 
-/** The items of the last presence of an occupant that came, its show, and how many came; none where none did. */
+/** The items of an occupant's latest presence, its show, and the number of presences; none if there were none. */
 async function seen(peer: Peer, from: string) {
   await peer.syncs();
   const presences = peer.forgets().filter(({ name, attrs }) => name === 'presence' && attrs.from === from);
@@ -455,7 +455,7 @@ scenario('§7.7: of several clients with one nickname, the most available presen
   };
   const pdaFirst = ['hag66@localhost/pda', 'hag66@localhost/laptop'];
   const laptopFirst = [...pdaFirst].reverse();
-  // One is away and the other is not: nobody sees that, except for the order of the addresses.
+  // One is away and the other is not: nobody sees that, except for the order of addresses.
   await says(laptop, '<show>away</show>');
   assert.deepEqual(await seen(crone, nick), { count: 1, type: undefined, show: '', jids: pdaFirst, codes: [] });
   assert.equal((await seen(other, nick)).count, 0);
@@ -472,7 +472,7 @@ scenario('§7.7: of several clients with one nickname, the most available presen
   assert.deepEqual((await seen(crone, nick)).jids, laptopFirst);
   await says(pda, '<show>chat</show><priority>5</priority>');
   assert.deepEqual((await seen(crone, nick)).jids, pdaFirst);
-  // one goes, and what the other says is what counts
+  // one leaves, and the other's presence counts
   await says(laptop, '<show>away</show>');
   await quiets(crone, other, pda, laptop);
   await pda.sends(`<presence to='${nick}' type='unavailable'/>`);
@@ -502,7 +502,7 @@ scenario('§7.6: a nickname is in use if another user has it, not another client
   await enters(three, 'moves', 'oldhag');
   await quiets(crone, one, two, three);
   const jids = (...resources: readonly string[]) => resources.map((resource) => `hag66@localhost/${resource}`);
-  // from a nickname that others keep to one that is there
+  // from a shared nickname to one that exists
   await one.sends(`<presence to='${at('oldhag')}'/>`);
   await one.receives(
     `<presence type='unavailable' from='${at('thirdwitch')}'><x xmlns='${NS.mucUser}'>
@@ -649,7 +649,7 @@ scenario("XEP-0359 §5, §3: a room does not forward stanza ids that claim to be
   ];
   const isClean = (stanza: string) => !stanza.includes('id="f"') && !stanza.includes(NS.carbons);
   for (const [n, element] of forged.entries()) {
-    if (element.includes(NS.carbons)) continue; // refused where it is said: those are the server's
+    if (element.includes(NS.carbons)) continue; // refused: those are of the server
     await crone.sends(
       says('forged', `n${n}`, `${element}<stanza-id xmlns='${NS.stanzaId}' by='other@localhost' id='o'/>`),
     );

@@ -43,8 +43,7 @@ scenario('§2.1, §2.2: available commands are listed and described', { config }
     await nurse.receives(`<iq type='result' id='2'><query xmlns='${NS.discoInfo}' node='${attrs.node}'>
       <identity category='automation' type='command-node' name='${attrs.name}'/>
       <feature var='${NS.commands}'/><feature var='${NS.dataForms}'/></query></iq>`);
-    if (!attrs.node!.startsWith(admin)) continue; // for every user
-    // §2.2, §4.4: nobody else's
+    if (!attrs.node!.startsWith(admin)) continue; // for every user §2.2, §4.4: nobody else's
     const described = `<query xmlns='${NS.discoInfo}' node='${attrs.node}'/>`;
     await romeo.sends(`<iq type='get' id='3' to='localhost'>${described}</iq>`);
     await romeo.receives(`<iq type='error' id='3'>${described}${refusal('cancel', 'forbidden')}</iq>`);
@@ -130,7 +129,7 @@ scenario('§4.4: errors', { config }, async ({ actor }) => {
   await isRefused(nurse, `${step} action='prev'`, specific('modify', 'bad-request', 'bad-action'));
   for (const content of ['', `<x xmlns='${NS.dataForms}'/>`, `<x xmlns='${NS.dataForms}' type='result'/>`])
     await isRefused(nurse, `${step} action='complete'`, specific('modify', 'bad-request', 'bad-payload'), content);
-  // The session goes on
+  // The session continues
   await isRefused(
     nurse,
     step.replace('get-user-roster', 'user-stats'),
@@ -179,7 +178,7 @@ scenario('§6: commands of an account are for itself only', { config }, async ({
       await romeo.sends(`<iq type='set' id='2' to='${whose}'>${command(`node='${node}'`)}</iq>`);
       await romeo.receives(`<iq type='error' id='2' from='${whose}'>${refusal('cancel', 'service-unavailable')}</iq>`);
     }
-    // Who sees her presence may be told that there is a command, and may not run it
+    // A user who sees her presence may learn that a command exists, but not run it
     await nurse.sends(`<iq type='set' id='3' to='juliet@localhost'>${command(`node='${node}'`)}</iq>`);
     await nurse.receives(`<iq type='error' id='3'>${refusal('cancel', 'forbidden')}</iq>`);
   }

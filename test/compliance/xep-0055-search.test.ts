@@ -72,7 +72,7 @@ scenario('§2.1: fields, search, results', { config }, async ({ actor }) => {
     { exactly: true },
   );
   assert.deepEqual(jids(await searches(romeo, '<last>Capulet</last><first>tyb</first>')), ['tybalt@localhost']);
-  // Nobody: the query is empty, however it was asked
+  // No results: the query is empty in either form
   assert.equal((await searches(romeo, '<last>Montague</last>')).getChildElements().length, 0);
   assert.equal((await searches(romeo, submit(NS.search, { last: 'Montague' }))).getChildElements().length, 0);
 });
@@ -122,7 +122,7 @@ scenario(
     const after = (await asks(juliet, 'get', NS.register)).getChild('query', NS.register)!;
     assert.ok(after.getChild('registered'));
     assert.equal(after.getChildText('first'), 'Juliet');
-    // Nobody else is in it
+    // There are no other entries
     assert.deepEqual(jids(await searches(romeo, '')), ['juliet@localhost']);
     await asks(juliet, 'set', NS.register, '<remove/>');
     assert.deepEqual(jids(await searches(romeo, '')), []);

@@ -226,7 +226,7 @@ scenario(
     await balcony.receives(result());
     await tomb.sends(pubsub('get', `<items node='n'/>`, service));
     await tomb.receives(result());
-    await balcony.sends(pubsub('get', `<items node='n'/>`, service)); // what is in it is not theirs to read
+    await balcony.sends(pubsub('get', `<items node='n'/>`, service)); // they cannot read its items
     await balcony.receives(error('cancel', 'not-allowed', 'closed-node'));
     await balcony.sends(owner('set', `<delete node='n'/>`, service));
     await balcony.receives(result());
@@ -323,14 +323,14 @@ scenario('§8.8: owners manage subscriptions', async ({ actor }) => {
   await orchard.receives(error('modify', 'not-acceptable'));
 });
 
-/** The state that an owner gives the subscription of somebody. */
+/** The state that an owner sets for a subscription. */
 const makes = (jid: string, state: string, node = 'n') =>
   owner(
     'set',
     `<subscriptions node='${node}'><subscription jid='${jid}' subscription='${state}'/></subscriptions>`,
     service,
   );
-/** Puts somebody among her contacts. */
+/** Adds a contact for her. */
 async function knows(peer: Peer, jid: string): Promise<void> {
   await peer.sends(`<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='${jid}'/></query></iq>`);
   await peer.receives(`<iq type='result' id='r'/>`);
@@ -351,14 +351,14 @@ scenario('§8.8.2: an owner cannot subscribe users who do not know them', async 
   assert.doesNotMatch(String(none), /<subscription /);
   await balcony.receivesNothing();
   await orchard.receivesNothing();
-  // Once she knows romeo
+  // Once romeo is her contact
   await knows(balcony, romeo);
   await orchard.sends(publish('n', 'b', 'x', { to }));
   await orchard.receives(result('<publish/>'));
   await balcony.receives(news(juliet, 'b', 'x'));
   await balcony.sends(mine);
   await balcony.receives(result(`<subscriptions><subscription node='n' jid='${juliet}'/></subscriptions>`));
-  // She does not want it, and that is that.
+  // She declines it for good.
   await balcony.sends(pubsub('set', `<unsubscribe node='n' jid='${juliet}'/>`, service));
   await balcony.receives(`<iq type='result' id='p'/>`);
   await orchard.sends(makes(juliet, 'subscribed'));
@@ -491,7 +491,8 @@ scenario('§5: the service, its nodes, their metadata and items', async ({ actor
       <x xmlns='${NS.dataForms}' type='result'><field var='FORM_TYPE'><value>${NS.pubsub}#meta-data</value></field>
         <field var='pubsub#title'><value>News</value></field><field var='pubsub#owner'><value>${romeo}</value></field></x></query></iq>`,
   );
-  // §5.3: what one cannot read one may still ask about; of a closed node nothing more is said than that it is closed
+  // §5.3: the metadata of a node can be queried without read access, except that a closed node only reveals that it is
+  // closed
   await balcony.sends(info(` node='secret'`));
   const closed = await balcony.receives(
     `<iq type='result' id='p'><query xmlns='${NS.discoInfo}' node='secret'><identity category='pubsub' type='leaf'/>

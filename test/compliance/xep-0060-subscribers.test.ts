@@ -1,4 +1,4 @@
-/** XEP-0060 §6.1 to §6.4, §8.6 to §8.9, §12: subscriptions with all that can be said of them. */
+/** XEP-0060 §6.1 to §6.4, §8.6 to §8.9, §12: subscriptions with all their options. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
@@ -204,7 +204,7 @@ scenario('§12.5 pubsub#presence_based_delivery: only to available subscribers',
   await balcony.sends(`<presence type='unavailable'/>`);
   await balcony.receives(`<presence type='unavailable'/>`);
   await publishes(orchard, 'b');
-  await balcony.sends('<presence/>'); // nothing was kept for later, but the last item comes
+  await balcony.sends('<presence/>'); // events are not stored for later, but the last item is sent
   await balcony.receives('<presence/>');
   await balcony.receives(
     `<message from='${service}' to='${juliet}/balcony'><event xmlns='${NS.pubsubEvent}'><items><item id='b'/></items></event><delay xmlns='${NS.delay}'/></message>`,
@@ -249,7 +249,7 @@ scenario(
     for (const [jid, refused] of [
       [juliet, undefined],
       [`${juliet}/balcony`, error('wait', 'policy-violation', 'too-many-subscriptions')],
-      [juliet, undefined], // the same again is none more
+      [juliet, undefined], // repeating it adds none
     ] as const) {
       await balcony.sends(pubsub('set', `<subscribe node='o' jid='${jid}'/>`, service));
       await balcony.receives(refused ?? result());
@@ -376,7 +376,7 @@ scenario('§4.1, §8.9.2.4: allowed changes of affiliations; several are applied
   await orchard.sends(set([paris, 'member']));
   await orchard.receives(refused([paris, 'publisher']));
   await orchard.sends(set([juliet, 'none']));
-  await orchard.receives(refused([juliet, 'owner'])); // she resigns by herself
+  await orchard.receives(refused([juliet, 'owner'])); // she resigns
   await orchard.sends(set([paris, 'none'], [paris, 'outcast']));
   await orchard.receives(error('modify', 'bad-request'));
   await orchard.sends(set([romeo, 'none']));
@@ -480,7 +480,7 @@ scenario(
       return answer.getChildElements()[0]!.getChild('subscription')!.attrs.subid!;
     };
     const first = await subscribes();
-    // Whoever subscribes again to the same gets what there is
+    // Subscribing again returns the existing subscription
     assert.equal(await subscribes(), first);
     assert.equal(await subscribes({ deliver: '1' }), first);
     await publishes(orchard, 'a');

@@ -64,26 +64,26 @@ class Connection {
     return bytes.subarray(0, length);
   }
 
-  /** How it ends; what comes before is passed over. */
+  /** How it ends; earlier bytes are ignored. */
   async over(): Promise<string> {
     await this.#until(() => this.#state !== 'open');
     return this.#state;
   }
 
-  /** Says hello, and asks for the stream; the code of the answer. */
+  /** Sends the greeting and requests the stream. Returns the reply code. */
   async asks(hash: string): Promise<number> {
     this.socket.write(Buffer.from([5, 2, 0, 2]));
     assert.deepEqual([...(await this.reads(2))], [5, 0]);
     const request = Buffer.from([5, 1, 0, 3, hash.length, ...Buffer.from(hash), 0, 0]);
     this.socket.write(request);
     const answer = await this.reads(request.length);
-    // §6.3.2: BND.ADDR and BND.PORT are what was asked for
+    // §6.3.2: BND.ADDR and BND.PORT repeat the request
     assert.deepEqual(answer.subarray(2), request.subarray(2));
     return answer[1]!;
   }
 }
 
-/** §4: where the proxy says that it is. */
+/** §4: the address that the proxy announces. */
 async function portOf(peer: Peer): Promise<number> {
   await peer.sends(`<iq type='get' id='where' to='${proxy}'><query xmlns='${NS.bytestreams}'/></iq>`);
   const result = await peer.receives(
@@ -190,7 +190,7 @@ scenario('§10.1: bytes before the activation are ignored', async ({ actor }) =>
   const port = await portOf(romeo);
   const { ours, theirs } = await connected(port, 'early');
   theirs.socket.write('too early');
-  // Behind it on the same connection comes nothing that could be waited for; another one's whole handshake has to do.
+  // Nothing follows it on this connection; the complete handshake of another one has to do.
   await connected(port, 'another');
   await romeo.sends(activation('early', julietJid));
   await romeo.receives(`<iq type='result' id='go'/>`);
@@ -358,7 +358,7 @@ test('RFC 1928: any input is read, waited for or refused', () => {
         const found = read(bytes);
         if (found === undefined) continue;
         assert.ok(found.length <= Math.min(bytes.length, longestMessage));
-        // It hangs on nothing that is behind it, and takes nothing less
+        // The result does not depend on later bytes, and consumes none
         assert.deepEqual(read(bytes.subarray(0, found.length)), found);
         assert.equal(read(bytes.subarray(0, found.length - 1)), undefined);
       } catch (error) {
@@ -434,7 +434,7 @@ scenario(
     const strangers = await Promise.all(
       Array.from({ length: 200 }, (_, n) => Connection.to(port, '127.0.0.1', `127.0.1.${1 + (n % 10)}`)),
     );
-    // Who is refused is cut off; the others are greeted, and stay.
+    // A refused connection is closed; others get a reply, and stay.
     const answers = await Promise.all(
       strangers.map((one) => one.asks(sha1(randomBytes(8).toString('hex'))).catch(() => 'refused')),
     );

@@ -1,4 +1,4 @@
-/** XEP-0082, XEP-0203 and XEP-0297: the times that the server writes, and how it passes on what it forwards. */
+/** XEP-0082, XEP-0203 and XEP-0297: the times that the server writes, and forwarded stanzas. */
 import assert from 'node:assert/strict';
 import { parseDateTime } from '../../src/server/stanza/datetime.js';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -12,7 +12,7 @@ function assertStamp(stamp: string | undefined, before: number): void {
   assert.ok(ms >= before - 1000 && ms <= Date.now() + 1000, `${stamp} is not now`);
 }
 
-/** XEP-0297 §3: what is forwarded keeps its namespace, and is in an element that says why. */
+/** XEP-0297 §3: a forwarded stanza keeps its namespace, inside an element that explains it. */
 function forwardedIn(around: Element | undefined): Element {
   const forwarded = around!.getChildren('forwarded', NS.forward);
   assert.equal(forwarded.length, 1);

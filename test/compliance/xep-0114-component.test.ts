@@ -32,7 +32,7 @@ async function inFolder(work: (folder: string) => Promise<void>): Promise<void> 
   }
 }
 
-/** Takes what several connections hear until it is so much in all. */
+/** Receives on several connections until the total is reached. */
 async function gathers(peers: readonly ComponentPeer[], all: number): Promise<TopLevel[][]> {
   const heard = peers.map((): TopLevel[] => []);
   for (let left = all; left > 0; ) {
@@ -83,7 +83,7 @@ function play(
   });
 }
 
-play('a client and a component talk (§3)', {}, async ({ actor, component }) => {
+play('stanzas between a client and a component (§3)', {}, async ({ actor, component }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const friar = component();
   friar.opens();
@@ -116,29 +116,33 @@ play('a client and a component talk (§3)', {}, async ({ actor, component }) => 
   await friar.hearsEnd();
 });
 
-play('a header that names no component, or another kind of stream (§3, RFC 6120 §4.7.1)', {}, async ({ component }) => {
-  for (const [attributes, ns, condition] of [
-    [{ to: 'padua' }, NS.component, 'host-unknown'],
-    [{ to: 'localhost' }, NS.component, 'host-unknown'],
-    [{ to: 'friar@mantua' }, NS.component, 'host-unknown'],
-    [{ to: undefined }, NS.component, 'improper-addressing'],
-    [{ to: 'mantua', version: '1.0' }, NS.client, 'invalid-namespace'],
-  ] as const) {
-    const peer = component();
-    peer.opens(attributes, ns);
-    await peer.hearsOpen();
-    await peer.hearsStreamError(condition);
-  }
-});
+play(
+  'an unknown component in the header, or another kind of stream (§3, RFC 6120 §4.7.1)',
+  {},
+  async ({ component }) => {
+    for (const [attributes, ns, condition] of [
+      [{ to: 'padua' }, NS.component, 'host-unknown'],
+      [{ to: 'localhost' }, NS.component, 'host-unknown'],
+      [{ to: 'friar@mantua' }, NS.component, 'host-unknown'],
+      [{ to: undefined }, NS.component, 'improper-addressing'],
+      [{ to: 'mantua', version: '1.0' }, NS.client, 'invalid-namespace'],
+    ] as const) {
+      const peer = component();
+      peer.opens(attributes, ns);
+      await peer.hearsOpen();
+      await peer.hearsStreamError(condition);
+    }
+  },
+);
 
-play('it connects from where it may alone', { mantua: { allow_from: ['192.0.2.1'] } }, async ({ component }) => {
+play('connections only from allowed addresses', { mantua: { allow_from: ['192.0.2.1'] } }, async ({ component }) => {
   const peer = component();
   peer.opens();
   await peer.hearsOpen();
   await peer.hearsStreamError('host-unknown');
 });
 
-play('who does not know the secret is not let in, and nothing that it says is heard (§3)', {}, async (scene) => {
+play('a wrong secret is refused, and later stanzas are ignored (§3)', {}, async (scene) => {
   const { actor, component } = scene;
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const said = `<message from='friar@mantua' to='romeo@localhost'><body>false</body></message>`;
@@ -160,7 +164,7 @@ play('who does not know the secret is not let in, and nothing that it says is he
 });
 
 play(
-  'who guesses secrets is shut out at its address',
+  'repeated wrong secrets lock the address',
   { config: { auth: { failures_per_account: 2 } }, alone: true },
   async (scene) => {
     for (const guess of ['one', 'two', secret]) {
@@ -175,7 +179,7 @@ play(
   },
 );
 
-play('a stanza is from an address of the component, to one that is an address (§3)', {}, async (scene) => {
+play('a stanza needs a sender of the component and a valid recipient (§3)', {}, async (scene) => {
   const { actor, component } = scene;
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   for (const [stanza, condition] of [
@@ -197,7 +201,7 @@ play('a stanza is from an address of the component, to one that is an address (�
     await friar.hearsStreamError(condition);
   }
   await romeo.receivesNothing();
-  // RFC 6120 §8.3.3.8: what one user of the component wrote does not cut off the others.
+  // RFC 6120 §8.3.3.8: an error of one user of the component does not disconnect the others.
   const friar = await component().logsIn();
   friar.says(`<message id='1' from='friar@mantua/cell' to='@localhost'/>`);
   const malformed = await friar.hears('message');
@@ -207,7 +211,7 @@ play('a stanza is from an address of the component, to one that is an address (�
   await friar.hearsNothing();
 });
 
-play('what is for a component that is not there (RFC 6120 §8.3.3.17)', {}, async ({ actor, component }) => {
+play('stanzas for a disconnected component (RFC 6120 §8.3.3.17)', {}, async ({ actor, component }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const away = async () => {
     await romeo.sends(chat('1'));
@@ -235,7 +239,7 @@ play('what is for a component that is not there (RFC 6120 §8.3.3.17)', {}, asyn
   await (await component().logsIn()).hearsNothing();
 });
 
-play('of one connection too many the oldest makes room', {}, async ({ actor, component }) => {
+play('the oldest of too many connections is closed', {}, async ({ actor, component }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const first = await component().logsIn();
   const second = await component().logsIn();
@@ -245,7 +249,7 @@ play('of one connection too many the oldest makes room', {}, async ({ actor, com
 });
 
 play(
-  'several connections share the senders, each of whom is heard in order',
+  'several connections share the senders, whose stanzas stay in order',
   { mantua: { connections: 3 } },
   async (scene) => {
     const { actor, component } = scene;
@@ -283,7 +287,7 @@ play(
 );
 
 play(
-  'a component that does not read makes nobody wait; what it is sent is bounded, and stays in order',
+  'a component that does not read blocks nobody; its queue is limited, and stays in order',
   { config: { limits: { component_queue_bytes: 2_000_000, ...unlimitedRates } } },
   async (scene) => {
     const { actor, component } = scene;
@@ -319,27 +323,31 @@ play(
   },
 );
 
-play('what was not sent when the connection went is refused', { config: { limits: unlimitedRates } }, async (scene) => {
-  const { actor, component } = scene;
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  const friar = await component().logsIn();
-  const filler = 'x'.repeat(100_000);
-  // More than the system takes for a peer that does not read.
-  const all = 150;
-  for (let id = 0; id < all; id++)
-    await romeo.sends(`<message to='friar@mantua' id='${id}' type='chat'><body>${filler}</body></message>`);
-  await romeo.syncs();
-  friar.socket.destroy();
-  const seen = new Set<string>();
-  while (!seen.has(String(all - 1))) {
-    const error = await romeo.receivesAny();
-    assert.deepEqual([error.name, error.attrs.type], ['message', 'error']);
-    seen.add(error.attrs.id!);
-  }
-  await romeo.receivesNothing();
-});
+play(
+  'stanzas that are unsent when the connection closes are refused',
+  { config: { limits: unlimitedRates } },
+  async (scene) => {
+    const { actor, component } = scene;
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const friar = await component().logsIn();
+    const filler = 'x'.repeat(100_000);
+    // More than the system takes for a peer that does not read.
+    const all = 150;
+    for (let id = 0; id < all; id++)
+      await romeo.sends(`<message to='friar@mantua' id='${id}' type='chat'><body>${filler}</body></message>`);
+    await romeo.syncs();
+    friar.socket.destroy();
+    const seen = new Set<string>();
+    while (!seen.has(String(all - 1))) {
+      const error = await romeo.receivesAny();
+      assert.deepEqual([error.name, error.attrs.type], ['message', 'error']);
+      seen.add(error.attrs.id!);
+    }
+    await romeo.receivesNothing();
+  },
+);
 
-play('subscriptions and presence pass as between servers (RFC 6121 §3, §4)', {}, async ({ actor, component }) => {
+play('subscriptions and presence as between servers (RFC 6121 §3, §4)', {}, async ({ actor, component }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const friar = await component().logsIn();
   await romeo.sends(`<iq type='get' id='1'><query xmlns='${NS.roster}'/></iq>`);
@@ -370,7 +378,7 @@ play('subscriptions and presence pass as between servers (RFC 6121 §3, §4)', {
   assert.equal((await friar.hears('presence')).attrs.type, 'unavailable');
 });
 
-play('rooms of a component are left when the session ends (RFC 6121 §4.6)', {}, async ({ actor, component }) => {
+play('ending a session leaves the rooms of a component (RFC 6121 §4.6)', {}, async ({ actor, component }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const rooms = await component().logsIn();
   await romeo.sends(`<presence to='capulet@mantua/romeo'><x xmlns='${NS.muc}'/></presence>`);
@@ -387,7 +395,7 @@ play('rooms of a component are left when the session ends (RFC 6121 §4.6)', {},
   assert.deepEqual([left.attrs.type, left.attrs.to], ['unavailable', 'capulet@mantua/romeo']);
 });
 
-play('service discovery lists components, and they answer for themselves (XEP-0030 §4)', {}, async (scene) => {
+play('service discovery lists components, which answer for themselves (XEP-0030 §4)', {}, async (scene) => {
   const { actor, component } = scene;
   const romeo = await actor('romeo@localhost/orchard');
   const benvolio = await actor('benvolio@elsewhere.example/street');
@@ -417,7 +425,7 @@ play('service discovery lists components, and they answer for themselves (XEP-00
   await romeo.receives(`<iq type='result' id='2' from='gateway.localhost'>${answer}</iq>`);
 });
 
-play('components talk to each other', {}, async ({ component }) => {
+play('stanzas between components', {}, async ({ component }) => {
   const friar = await component().logsIn();
   const gateway = await component('gateway.localhost').logsIn();
   friar.says(`<message id='1' from='friar@mantua' to='x@gateway.localhost'><body>1</body></message>`);
@@ -427,17 +435,13 @@ play('components talk to each other', {}, async ({ component }) => {
   assert.match((await friar.hears('message')).content, /<remote-server-timeout /);
 });
 
-play(
-  'who does not log in in time is told (RFC 6120 §4.9.3.4)',
-  { config: { limits: { login_deadline_seconds: 1 } } },
-  async (scene) => {
-    const tybalt = scene.component();
-    tybalt.opens();
-    await tybalt.hearsOpen();
-    await tybalt.hearsStreamError('connection-timeout');
-    assert.equal(await hits(scene, 'login_deadline_seconds'), 1);
-  },
-);
+play('the login deadline (RFC 6120 §4.9.3.4)', { config: { limits: { login_deadline_seconds: 1 } } }, async (scene) => {
+  const tybalt = scene.component();
+  tybalt.opens();
+  await tybalt.hearsOpen();
+  await tybalt.hearsStreamError('connection-timeout');
+  assert.equal(await hits(scene, 'login_deadline_seconds'), 1);
+});
 
 test('a component cannot have the domain of a service', async () => {
   const components = { 'conference.localhost': { secret } };
@@ -494,7 +498,7 @@ test('a reload applies a new secret, and components keep their connections', asy
   });
 });
 
-play('administrators see connections, and end them', {}, async ({ component, server }) => {
+play('administrators list and close connections', {}, async ({ component, server }) => {
   const run = (name: string, values: object) => {
     const command = ownCommands.find((one) => one.name === name)!;
     const data = command.run({ server, config: server.config } as never, values as never) as never;
@@ -510,7 +514,7 @@ play('administrators see connections, and end them', {}, async ({ component, ser
   assert.throws(() => run('component kick', { domain: 'padua' }), /has no component padua/);
 });
 
-play('a server that stops says so, and takes the component again when it is back', { alone: true }, async (scene) => {
+play('a shutdown is announced, and the component connects again', { alone: true }, async (scene) => {
   const friar = await scene.component().logsIn();
   const restarted = scene.stage.restart();
   await friar.hearsStreamError('system-shutdown');

@@ -101,7 +101,7 @@ scenario('§8.4: capabilities are not repeated to subscribers that have them', a
   assert.equal(await says(`<presence><show>xa</show></presence>`), undefined, 'left out by the client');
   assert.equal(await says(`<presence>${other}</presence>`), '66/0NaeaBKkwk85efJTGmU47vXI=', 'changed');
   assert.equal(await says(`<presence><show>dnd</show></presence>`), undefined);
-  // Who comes later, asks again, is a new subscriber, or gets presence directly
+  // To a later session, a repeated probe, a new subscriber, and in directed presence
   const now = `<presence from='romeo@localhost/orchard'><show>dnd</show>${other}</presence>`;
   await juliet.sends(`<presence type='probe' to='romeo@localhost'/>`);
   await juliet.receives(now);
@@ -117,7 +117,7 @@ scenario('§8.4: capabilities are not repeated to subscribers that have them', a
     `<presence from='juliet@localhost/balcony'/>`,
     now,
   ]);
-  // After going offline it is said again
+  // After going offline it is sent again
   await romeo.syncs();
   romeo.forgets();
   await romeo.sends(`<presence type='unavailable'/>`);

@@ -1,4 +1,4 @@
-/** XEP-0133: administering the service from a client. Whoever is no administrator is refused in xep-0050-adhoc. */
+/** XEP-0133: administering the service from a client. xep-0050-adhoc tests that others are refused. */
 import assert from 'node:assert/strict';
 import { Jid } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -60,7 +60,7 @@ async function isRefused(peer: Peer, node: string, fields: Fields, error: string
   await peer.receives(`<iq type='error' id='c'>${error}</iq>`);
 }
 
-/** XEP-0050 §3.4: what is wrong in a form completes the command, with the reason. */
+/** XEP-0050 §3.4: an error in a form completes the command, with the reason. */
 async function fails(peer: Peer, node: string, fields: Fields, reason: RegExp): Promise<void> {
   const [note] = (await runs(peer, node, fields)).getChildElements();
   assert.equal(note?.name, 'note');
@@ -396,7 +396,7 @@ scenario('§4.31: not for administrators of one of several hosts', { config }, a
   await isRefused(nurse, 'shutdown', { delay: '0' }, refusal('cancel', 'forbidden'));
 });
 
-/** The same as `runs`, for somebody who gets the announcement. */
+/** Like `runs`, for a user who gets the announcement. */
 async function runsAside(peer: Peer, node: string, fields: Fields): Promise<void> {
   await peer.sends(command(node, `action='execute'`));
   const first = await peer.receives(`<iq type='result' id='c'><command xmlns='${NS.commands}'/></iq>`);

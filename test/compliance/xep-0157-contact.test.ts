@@ -37,7 +37,7 @@ scenario('§3: the contact addresses of the host, for its users', { config }, as
       },
     },
   ]);
-  // Another host has its own: none
+  // The other host has its own: none
   assert.deepEqual(await forms(await actor('juliet@elsewhere.example/balcony')), []);
 });
 

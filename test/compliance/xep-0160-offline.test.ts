@@ -1,4 +1,4 @@
-/** XEP-0160: what is kept for those who are not there, and how they get it. */
+/** XEP-0160: messages stored for offline users, and their delivery. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -19,10 +19,10 @@ async function says(peer: Peer, ...ids: string[]): Promise<void> {
   await peer.syncs();
 }
 
-/** Of what is in no archive. */
+/** For messages that are not archived. */
 const passing = `<no-permanent-store xmlns='${NS.hints}'/>`;
 
-/** Becomes available, and passes over her own presence. */
+/** Becomes available, and ignores her own presence. */
 async function comes(peer: Peer, priority = 0): Promise<void> {
   await peer.sends(`<presence><priority>${priority}</priority></presence>`);
   await peer.receives(`<presence from='${peer.jid}'/>`);
@@ -56,7 +56,7 @@ scenario('§2: stored messages are delivered once, in order, with their time', a
   await chamber.receivesNothing();
   await juliet.syncs();
   juliet.forgets();
-  // What comes now comes without a delay
+  // Later messages have no delay
   await says(romeo, 'now');
   const message = await juliet.receives(`<message id='now' type='chat'/>`);
   assert.equal(message.getChild('delay', NS.delay), undefined);
@@ -171,7 +171,7 @@ scenario('§2: the number is limited', { config: { limits: { offline_messages: 2
   await romeo.sends(message('3', passing));
   await romeo.receives(`<message id='3' type='error' from='juliet@localhost' to='romeo@localhost/orchard'>
     <body>3</body>${refusal('cancel', 'service-unavailable')}</message>`);
-  // What the archive has is bounded by the archive alone, and all of it is delivered.
+  // Archived messages are limited only by the archive, and all are delivered.
   await romeo.sends(message('4'));
   await romeo.receivesNothing();
   // Another's are not counted

@@ -48,7 +48,7 @@ scenario('§4.3: interested contacts and own clients are notified once, and nobo
 scenario('§4.3: neither users without a subscription nor blocked ones are notified', async ({ actor }) => {
   const orchard = await actor(`${romeo}/orchard`);
   const balcony = await actor(`${juliet}/balcony`);
-  await subscribes(orchard, balcony); // Romeo sees Juliet, she does not see Romeo
+  await subscribes(orchard, balcony); // Romeo is subscribed to Juliet, but not vice versa
   await appears(orchard);
   await appears(balcony, wanted);
   await orchard.syncs();
@@ -374,7 +374,7 @@ scenario('items and access models survive a restart', { alone: true }, async ({ 
   await orchard.syncs();
   await stage.restart();
   const garden = await actor(`${romeo}/garden`);
-  await garden.sends(known.presence); // nobody asks again
+  await garden.sends(known.presence); // no further queries
   await garden.receives(`<presence/>`);
   await garden.receives(itemEvent(romeo, `${romeo}/garden`, tune, 'c', 'c'));
   await garden.sends(pubsub('get', items()));

@@ -1,4 +1,4 @@
-/** XEP-0163 §4, XEP-0060 §9: contacts on other servers, and strangers who are present at an account. */
+/** XEP-0163 §4, XEP-0060 §9: contacts on other servers, and users with directed presence. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { appears, capabilities, explains } from './capabilities.js';
@@ -20,7 +20,7 @@ async function friends(actor: (address: string) => Promise<Peer>): Promise<{ orc
   return { orchard, balcony };
 }
 
-/** Sends presence, and is asked what it means by its own server and by the other one. */
+/** Sends presence, and is queried for its capabilities by both servers. */
 async function shows(peer: Peer, ...features: string[]): Promise<ReturnType<typeof capabilities>> {
   const caps = capabilities(...features);
   await peer.sends(caps.presence);

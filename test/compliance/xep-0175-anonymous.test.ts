@@ -1,6 +1,6 @@
 /**
- * XEP-0175: anonymous accounts leave nothing behind, and beginning anew gives nobody more than one account has: their
- * limits go by network address.
+ * XEP-0175: anonymous accounts leave no data, and a new one gives nobody more than one account has: limits are counted
+ * by network address.
  */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -13,7 +13,7 @@ const configOf = (modules: Readonly<Record<string, unknown>> = {}) => ({ auth: {
 
 const localOf = (peer: Peer): string => peer.jid.slice(0, peer.jid.indexOf('@'));
 
-/** The stores that have the word anywhere: in an owner, a key or a value. */
+/** The stores that contain the word in an owner, a key or a value. */
 async function mentions(storage: Storage, word: string): Promise<string[]> {
   const found: string[] = [];
   for (const { shape, name } of await storage.stores()) {
@@ -54,7 +54,7 @@ scenario(
     const local = localOf(peer);
     const bare = `${local}@localhost`;
 
-    // rooms: its own, one that others stay in, and one where it is somebody
+    // rooms: its own, one with other occupants, and one where it has an affiliation
     await founds(peer, 'mine', 'guest', { 'muc#roomconfig_persistentroom': '1' });
     await founds(peer, 'shared', 'guest', { 'muc#roomconfig_persistentroom': '1' });
     await enters(romeo, 'shared', 'romeo');
@@ -91,7 +91,7 @@ scenario(
       `<pubsub xmlns='${NS.pubsub}'><subscribe node='open' jid='${bare}'/></pubsub>`,
     );
 
-    // what an account stores, and says of others
+    // data that the account stores, and shares with others
     for (const payload of [
       `<query xmlns='${NS.private}'><kept xmlns='test:kept'/></query>`,
       `<query xmlns='${NS.roster}'><item jid='romeo@localhost'/></query>`,
@@ -108,7 +108,7 @@ scenario(
     await peer.closes();
     await isForgotten(scene, local);
     await romeo.syncs();
-    // The room that others are in goes with the last of them, as nobody owns it.
+    // The room with other occupants is destroyed with the last of them, because it has no owner.
     await romeo.sends(`<presence to='shared@${service}/romeo' type='unavailable'/>`);
     await romeo.syncs();
     assert.ok((await scene.server.storage.document('muc_rooms').owners({ limit: 10 })).includes(`hall@${service}`));

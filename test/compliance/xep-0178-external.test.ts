@@ -21,7 +21,7 @@ function scene(title: string, dialogue: (servers: Servers) => Promise<void>): vo
   play(title, { [capulet]: { trusts: [trusted] } }, dialogue);
 }
 
-scene('§3: who proves the domain of the header is let in, and speaks for it', async (servers) => {
+scene('§3: a server whose certificate matches the header is authenticated for that domain', async (servers) => {
   const juliet = await servers.stage(capulet).actor('juliet@capulet.example/balcony', { presence: true });
   for (const identity of ['=', '', base64('montague.example')]) {
     const montague = impostor(servers);
@@ -40,7 +40,7 @@ scene('§3: who proves the domain of the header is let in, and speaks for it', a
   }
 });
 
-scene('RFC 6120 §5.3.1: nothing is offered, and nothing taken, without TLS', async (servers) => {
+scene('RFC 6120 §5.3.1: nothing is offered or accepted without TLS', async (servers) => {
   for (const xml of [
     auth('='),
     `<db:result from='montague.example' to='capulet.example'>0</db:result>`,
@@ -54,14 +54,14 @@ scene('RFC 6120 §5.3.1: nothing is offered, and nothing taken, without TLS', as
   }
 });
 
-scene('§3, 10: a certificate that proves nothing is offered no EXTERNAL, and fails with it', async (servers) => {
+scene('§3, 10: EXTERNAL is not offered for another certificate, and fails with it', async (servers) => {
   const now = Date.now();
   const year = 365 * 86_400_000;
   const certificates = {
     'none at all': undefined,
     'of another domain': makeSelfSigned(['mantua.example']),
-    'of no authority that is trusted': makeSelfSigned(['montague.example']),
-    'that has ended': makeSelfSigned(['montague.example'], undefined, now - 3 * year),
+    'from an untrusted authority': makeSelfSigned(['montague.example']),
+    'that has expired': makeSelfSigned(['montague.example'], undefined, now - 3 * year),
   };
   for (const [name, pem] of Object.entries(certificates)) {
     const montague = impostor(servers);
@@ -74,7 +74,7 @@ scene('§3, 10: a certificate that proves nothing is offered no EXTERNAL, and fa
   }
 });
 
-scene('§3, 11: nobody gets another identity than that of the header', async (servers) => {
+scene('§3, 11: the identity has to be that of the header', async (servers) => {
   const montague = impostor(servers);
   await montague.opensWithTls(trusted);
   for (const [xml, condition] of [
@@ -91,30 +91,33 @@ scene('§3, 11: nobody gets another identity than that of the header', async (se
   assert.doesNotMatch(features.content, /EXTERNAL/);
 });
 
-scene('RFC 6120 §4.9.3: a proved domain speaks for nobody else, and to nobody else', async (servers) => {
-  for (const [from, to, condition] of [
-    ['romeo@mantua.example', 'juliet@capulet.example', 'invalid-from'],
-    ['juliet@capulet.example', 'juliet@capulet.example', 'invalid-from'],
-    ['romeo@x.montague.example', 'juliet@capulet.example', 'invalid-from'],
-    ['romeo@montague.example', 'friar@mantua.example', 'not-authorized'],
-    ['romeo@montague.example', 'room@conference.capulet.example', 'not-authorized'],
-    [undefined, 'juliet@capulet.example', 'improper-addressing'],
-    ['romeo@montague.example', undefined, 'improper-addressing'],
-    ['@', 'juliet@capulet.example', 'improper-addressing'],
-    ['romeo@montague.example', '@', 'improper-addressing'],
-  ] as const) {
-    const montague = impostor(servers);
-    await montague.opensWithTls(trusted);
-    montague.says(auth('='));
-    await montague.hearsElement('success');
-    await montague.opens();
-    const attributes = [from === undefined ? '' : `from='${from}'`, to === undefined ? '' : `to='${to}'`].join(' ');
-    montague.says(`<message ${attributes}><body>false</body></message>`);
-    await montague.hearsError(condition);
-  }
-});
+scene(
+  'RFC 6120 §4.9.3: an authenticated domain can send only from itself, and only to the authenticated domain',
+  async (servers) => {
+    for (const [from, to, condition] of [
+      ['romeo@mantua.example', 'juliet@capulet.example', 'invalid-from'],
+      ['juliet@capulet.example', 'juliet@capulet.example', 'invalid-from'],
+      ['romeo@x.montague.example', 'juliet@capulet.example', 'invalid-from'],
+      ['romeo@montague.example', 'friar@mantua.example', 'not-authorized'],
+      ['romeo@montague.example', 'room@conference.capulet.example', 'not-authorized'],
+      [undefined, 'juliet@capulet.example', 'improper-addressing'],
+      ['romeo@montague.example', undefined, 'improper-addressing'],
+      ['@', 'juliet@capulet.example', 'improper-addressing'],
+      ['romeo@montague.example', '@', 'improper-addressing'],
+    ] as const) {
+      const montague = impostor(servers);
+      await montague.opensWithTls(trusted);
+      montague.says(auth('='));
+      await montague.hearsElement('success');
+      await montague.opens();
+      const attributes = [from === undefined ? '' : `from='${from}'`, to === undefined ? '' : `to='${to}'`].join(' ');
+      montague.says(`<message ${attributes}><body>false</body></message>`);
+      await montague.hearsError(condition);
+    }
+  },
+);
 
-scene('RFC 6120 §4.7: headers that are refused', async (servers) => {
+scene('RFC 6120 §4.7: refused headers', async (servers) => {
   for (const [attributes, condition] of [
     [`from='montague.example' to='mantua.example'`, 'host-unknown'],
     [`from='montague.example'`, 'host-unknown'],
@@ -130,7 +133,7 @@ scene('RFC 6120 §4.7: headers that are refused', async (servers) => {
   }
 });
 
-scene('RFC 6120 §6.4.6: a restart cannot carry what was proved to another pair', async (servers) => {
+scene('RFC 6120 §6.4.6: a restart keeps the authenticated pair', async (servers) => {
   for (const attributes of [
     `from='mantua.example' to='capulet.example'`,
     `from='montague.example' to='conference.capulet.example'`,
@@ -148,8 +151,8 @@ scene('RFC 6120 §6.4.6: a restart cannot carry what was proved to another pair'
 
 const strangers = {
   'of another domain': makeSelfSigned(['mantua.example']),
-  'of no authority that is trusted': makeSelfSigned([capulet]),
-  'that has ended': makeSelfSigned([capulet], undefined, Date.now() - 3 * 365 * 86_400_000),
+  'from an untrusted authority': makeSelfSigned([capulet]),
+  'that has expired': makeSelfSigned([capulet], undefined, Date.now() - 3 * 365 * 86_400_000),
 };
 for (const [name, certificate] of Object.entries(strangers))
   play(

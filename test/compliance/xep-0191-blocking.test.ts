@@ -15,7 +15,7 @@ async function does(peer: Peer, request: string): Promise<void> {
   await peer.receives(`<iq type='result' id='does' to='${peer.jid}'/>`);
 }
 
-/** The contacts that she sees again have their presence told again. */
+/** Unblocked contacts send their presence again. */
 async function unblocks(peer: Peer, presences: readonly string[], ...jids: readonly string[]): Promise<void> {
   await peer.sends(`<iq type='set' id='does'>${unblock(...jids)}</iq>`);
   await peer.receivesAnyOrder([...presences, `<iq type='result' id='does' to='${peer.jid}'/>`]);
@@ -347,7 +347,7 @@ scenario('§6: by account, by client, by domain', async ({ actor }) => {
       else await peer.receives(`<message id='1' type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
       await juliet.receivesNothing();
     }
-    // One's own server goes on working
+    // The user's own server keeps working
     await juliet.syncs();
     await does(juliet, unblock(rule));
   }

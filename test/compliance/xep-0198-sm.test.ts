@@ -147,7 +147,7 @@ scenario('§6: elements at a wrong time are refused', async ({ actor }) => {
 for (const transport of ['tcp', 'websocket'] as const) {
   scenario(`§4: only stanzas are counted (${transport})`, async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard', { transport });
-    // What comes behind <enable/> counts, whether or not the answer has arrived.
+    // Stanzas after <enable/> count, whether or not the answer has arrived.
     await romeo.sends(`<enable xmlns='${NS.sm}'/>`);
     await romeo.sends(ping('1'));
     await romeo.receives(`<enabled xmlns='${NS.sm}'/>`);
@@ -260,7 +260,7 @@ slowly(
   },
 );
 
-slowly('§4: a question about nothing new is answered at once', async ({ actor, stage }, gate) => {
+slowly('§4: a request without new stanzas is answered immediately', async ({ actor, stage }, gate) => {
   await stage.account('juliet@localhost');
   const romeo = await actor('romeo@localhost/orchard');
   await enables(romeo);
@@ -320,7 +320,7 @@ for (const [first, second] of [
     await again.receives(r);
     await again.sends(a(6));
     again.jid = juliet.jid;
-    // She has her address and her presence, and nobody heard of it.
+    // She is bound and available, but nobody was notified.
     await romeo.sends(chat('juliet@localhost', 'back'));
     await again.receives(`<message from='${romeo.jid}' type='chat'><body>back</body></message>`);
     await again.receives(r);
@@ -383,7 +383,7 @@ scenario('§5: a stream cannot resume its own session', async (scene) => {
   await juliet.receives(pong('1'));
 });
 
-/** Handles what it is asked when it is told to, or never. */
+/** Completes a request when the test says so, or never. */
 function slowModule(): {
   readonly modules: NonNullable<ScenarioOptions['modules']>;
   finish(): void;
@@ -465,7 +465,7 @@ scenario("§5, §10: another account's session is not found either", async (scen
   const id = await enables(juliet);
   const tybalt = await returns(scene, 'tybalt@localhost', id, 0);
   await tybalt.receives(failed('item-not-found'), { exactly: true });
-  // Also when she is away, and when her session has ended.
+  // Also when she is offline, and when her session has ended.
   juliet.cut();
   await tybalt.sends(resume(id, 0));
   await tybalt.receives(failed('item-not-found'), { exactly: true });
@@ -561,7 +561,7 @@ scenario('§5: repeated resumptions neither lose nor duplicate stanzas', async (
   assert.deepEqual(heard, Array.from({ length: 5 }, (_, round) => [`${round} live`, `${round} away`]).flat());
 });
 
-// --- what becomes of what was not acknowledged ------------------------------------------------------------------------------
+// --- unacknowledged stanzas -------------------------------------------------------------------------------------------------
 
 for (const [title, attributes, end] of [
   ['a lost connection', '', async (peer: Peer) => peer.cut()],
@@ -636,7 +636,7 @@ scenario('a session that cannot be resumed ends, and nothing is lost', few, asyn
   await gets(again, ...all);
 });
 
-/** Juliet, available, is cut off and hibernates. The id resumes her session. */
+/** Juliet, available, loses her connection and hibernates. The id resumes her session. */
 async function hibernates(scene: Scene, first = ''): Promise<string> {
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
   const id = await enables(juliet);
@@ -680,7 +680,7 @@ for (const [title, prefs] of archives) {
     await romeo.syncs();
     const again = await returns(scene, 'juliet@localhost', id, before);
     await again.receives(`<resumed xmlns='${NS.sm}'/>`);
-    // What is said meanwhile comes behind.
+    // Later messages follow.
     await romeo.sends(says(['live']));
     assert.deepEqual(await takesUntil(again, 'live', before), [...all, 'live']);
     await again.sends(`<r xmlns='${NS.sm}'/>`);
@@ -711,7 +711,7 @@ for (const [title, prefs] of archives) {
     const other = await scene.actor('juliet@localhost/garden');
     await other.sends('<presence/>');
     const bodies: string[] = [];
-    // Every message once: the session that is away ends where it would hold too much, and what it held comes last.
+    // Each message once: the hibernating session ends when its queue is full, and its queue comes last.
     while (bodies.length < all.length) {
       const element = await other.receivesAny();
       if (element.name === 'message') bodies.push(element.getChildText('body')!);
@@ -737,7 +737,7 @@ scenario('a hibernating session keeps the last presence of each address', few, a
   const heard: Element[] = [];
   while (heard.at(-1)?.getChildText('status') !== '99') {
     const element = await again.receivesAny();
-    // Of her pings she acknowledged one.
+    // She acknowledged one of her pings.
     if (element.getNS() === NS.client && element.name !== 'iq') heard.push(element);
   }
   assert.deepEqual(
@@ -832,7 +832,7 @@ scenario('a session is resumed after a restart of the server', oneProcess, async
   await juliet.receives(r);
   await juliet.receives(said('2'));
   await Promise.all([stage.restart(), juliet.receivesStreamError('system-shutdown')]);
-  // She is available all the while.
+  // She stays available.
   const again = await actor('romeo@localhost/orchard', { presence: true });
   await again.sends(chat('juliet@localhost', '3'));
   await again.receivesNothing();
@@ -880,7 +880,7 @@ scenario('§4: counts wrap after 2^32 - 1', oneProcess, async (scene) => {
   await third.receives(pong('y'));
 });
 
-// --- what a session that ended leaves ----------------------------------------------------------------------------------
+// --- after a session has ended -----------------------------------------------------------------------------------------
 
 /** The second client of Juliet, who gets copies (XEP-0280). */
 async function copied(scene: Scene): Promise<Peer> {

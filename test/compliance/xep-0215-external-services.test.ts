@@ -31,7 +31,7 @@ async function asks(peer: Peer, payload: string): Promise<Element> {
 
 const services = (type = '') => `<services xmlns='${NS.externalServices}'${type && ` type='${type}'`}/>`;
 
-/** What coturn does with it: the password follows from the user name, which says when it ends. */
+/** As coturn does: the password is derived from the user name, which contains the expiry. */
 function assertHolds({ attrs }: Element, before: number): void {
   const { username = '', password, expires = '', restricted } = attrs;
   assert.match(username, /^\d+:[0-9a-f]{16}$/);

@@ -1,4 +1,4 @@
-/** XEP-0220: server dialback in all three roles, and who tries to pass for somebody else. */
+/** XEP-0220: server dialback in all three roles, and impersonation. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { DialbackKeys } from '../../src/server/stream/s2s/dialback.js';
@@ -13,7 +13,7 @@ const lenient = { require_valid_certificate: false };
 const secret = 's3cr3tf0rd14lb4ck';
 const keys = new DialbackKeys(secret);
 
-/** Capulet receives; Montague is asked for its word, and has a secret that the test knows. */
+/** Capulet receives; Montague is the authoritative server, with a secret that the test knows. */
 const receiving = {
   [capulet]: { s2s: lenient },
   [montague]: { certificate: unknown(montague), s2s: { dialback_secret: secret } },
@@ -30,7 +30,7 @@ const message = (from: string, to: string, body: string) =>
 const condition = (content: string) => /<error [^>]*type="cancel"[^>]*><([a-z-]+)/.exec(content)?.[1];
 
 play(
-  'two servers whose certificates nobody trusts believe DNS, where they are told to',
+  'servers with untrusted certificates use dialback if it is allowed',
   {
     [montague]: { certificate: unknown(montague), s2s: lenient },
     [capulet]: { certificate: unknown(capulet), s2s: lenient },
@@ -49,44 +49,52 @@ play(
   },
 );
 
-play('§2.2.1: whose key the authoritative server knows is let in, for several pairs', receiving, async (servers) => {
-  const juliet = await servers.stage(capulet).actor('juliet@capulet.example/balcony', { presence: true });
-  const friend = impostor(servers);
-  const { id, features } = await friend.opensWithTls();
-  assert.match(features.content, new RegExp(`<dialback xmlns="${NS.dialbackFeature}"><errors/></dialback>`));
-  for (const from of [montague, `conference.${montague}`]) {
-    friend.says(result(keyFor(id, from), from));
-    const { attrs } = await friend.hearsElement('result');
-    assert.deepEqual({ ...attrs }, { from: capulet, to: from, type: 'valid' });
-    friend.says(message(`a@${from}/b`, 'juliet@capulet.example', from));
-    await juliet.receives(message(`a@${from}/b`, 'juliet@capulet.example', from));
-  }
-  // A pair is a pair: the other domain of ours was not asked for.
-  friend.says(message(`a@${montague}/b`, `room@conference.${capulet}`, '?'));
-  await friend.hearsError('not-authorized');
-});
+play(
+  '§2.2.1: a key confirmed by the authoritative server authenticates, for several pairs',
+  receiving,
+  async (servers) => {
+    const juliet = await servers.stage(capulet).actor('juliet@capulet.example/balcony', { presence: true });
+    const friend = impostor(servers);
+    const { id, features } = await friend.opensWithTls();
+    assert.match(features.content, new RegExp(`<dialback xmlns="${NS.dialbackFeature}"><errors/></dialback>`));
+    for (const from of [montague, `conference.${montague}`]) {
+      friend.says(result(keyFor(id, from), from));
+      const { attrs } = await friend.hearsElement('result');
+      assert.deepEqual({ ...attrs }, { from: capulet, to: from, type: 'valid' });
+      friend.says(message(`a@${from}/b`, 'juliet@capulet.example', from));
+      await juliet.receives(message(`a@${from}/b`, 'juliet@capulet.example', from));
+    }
+    // A pair is a pair: the other domain of ours was not asked for.
+    friend.says(message(`a@${montague}/b`, `room@conference.${capulet}`, '?'));
+    await friend.hearsError('not-authorized');
+  },
+);
 
-play('§2.2.1: a wrong key ends the stream, or that pair alone where others are proved', receiving, async (servers) => {
-  const juliet = await servers.stage(capulet).actor('juliet@capulet.example/balcony', { presence: true });
-  const enemy = impostor(servers);
-  await enemy.opensWithTls();
-  enemy.says(result('0'.repeat(64)));
-  const { attrs } = await enemy.hearsElement('result');
-  assert.deepEqual({ ...attrs }, { from: capulet, to: montague, type: 'invalid' });
-  assert.equal((await enemy.hears()).kind, 'close');
+play(
+  '§2.2.1: a wrong key ends the stream, or only its pair if others are authenticated',
+  receiving,
+  async (servers) => {
+    const juliet = await servers.stage(capulet).actor('juliet@capulet.example/balcony', { presence: true });
+    const enemy = impostor(servers);
+    await enemy.opensWithTls();
+    enemy.says(result('0'.repeat(64)));
+    const { attrs } = await enemy.hearsElement('result');
+    assert.deepEqual({ ...attrs }, { from: capulet, to: montague, type: 'invalid' });
+    assert.equal((await enemy.hears()).kind, 'close');
 
-  const friend = impostor(servers);
-  const { id } = await friend.opensWithTls();
-  friend.says(result(keyFor(id)));
-  await friend.hearsElement('result');
-  // The key of another pair.
-  friend.says(result(keyFor(id), `conference.${montague}`));
-  assert.equal(condition((await friend.hearsElement('result')).content), 'forbidden');
-  friend.says(message('a@montague.example/b', 'juliet@capulet.example', 'still here'));
-  await juliet.receives(message('a@montague.example/b', 'juliet@capulet.example', 'still here'));
-});
+    const friend = impostor(servers);
+    const { id } = await friend.opensWithTls();
+    friend.says(result(keyFor(id)));
+    await friend.hearsElement('result');
+    // The key of another pair.
+    friend.says(result(keyFor(id), `conference.${montague}`));
+    assert.equal(condition((await friend.hearsElement('result')).content), 'forbidden');
+    friend.says(message('a@montague.example/b', 'juliet@capulet.example', 'still here'));
+    await juliet.receives(message('a@montague.example/b', 'juliet@capulet.example', 'still here'));
+  },
+);
 
-play('§2.5: what cannot be verified, and why', receiving, async (servers) => {
+play('§2.5: failed verifications, and their conditions', receiving, async (servers) => {
   const enemy = impostor(servers);
   const { id } = await enemy.opensWithTls();
   for (const [from, to, wanted] of [
@@ -106,7 +114,7 @@ play('§2.5: what cannot be verified, and why', receiving, async (servers) => {
   await enemy.hearsError('improper-addressing');
 });
 
-play('§3.1: answers that nobody asked for change nothing', receiving, async (servers) => {
+play('§3.1: unsolicited responses are ignored', receiving, async (servers) => {
   for (const xml of [
     `<db:result from='${montague}' to='${capulet}' type='valid'/>`,
     `<db:result from='${capulet}' to='${montague}' type='valid'/>`,
@@ -119,7 +127,7 @@ play('§3.1: answers that nobody asked for change nothing', receiving, async (se
   }
 });
 
-play('§2.2.2: the authoritative server says which keys are its own', receiving, async (servers) => {
+play('§2.2.2: the authoritative server verifies its own keys', receiving, async (servers) => {
   const asker = Impostor.connect(servers.stage(montague).port('s2s'), `from='capulet.example' to='montague.example'`);
   await asker.opensWithTls();
   for (const [key, to, type] of [
@@ -138,7 +146,7 @@ play('§2.2.2: the authoritative server says which keys are its own', receiving,
 });
 
 play(
-  'where certificates are required, that of the authoritative server proves what it says',
+  'with required certificates, that of the authoritative server has to be valid',
   { [capulet]: {}, [montague]: { s2s: { dialback_secret: secret } } },
   async (servers) => {
     // As a certificate for servers alone: it does not count for who opens a connection.
@@ -150,7 +158,7 @@ play(
 );
 
 play(
-  'where certificates are required, nothing is believed that one without says',
+  'with required certificates, a peer without a valid one is not trusted',
   { ...receiving, [capulet]: {} },
   async (servers) => {
     const friend = impostor(servers);
@@ -167,7 +175,7 @@ const sends = (id: string) =>
   `<message to='juliet@capulet.example' type='chat' id='${id}'><body>${id}</body></message>`;
 const initiating = { [montague]: { s2s: { ...lenient, dialback_secret: secret } } };
 
-play('§2.1.1: stanzas wait for the answer to the key, and for no other', initiating, async (servers) => {
+play('§2.1.1: stanzas wait for the response to their own key', initiating, async (servers) => {
   const romeo = await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true });
   const trap = await lure(`from='${capulet}' to='${montague}'`);
   servers.leads(capulet, trap.port);

@@ -55,7 +55,7 @@ scenario('§1.2, §3: items for a roster group are stored, and sent to that grou
   await house.receives(error('auth', 'not-authorized', 'not-in-roster-group'));
   await stranger.sends(pubsub('get', items, juliet));
   await stranger.receives(error('auth', 'not-authorized', 'not-in-roster-group'));
-  // Who comes later is not told, and can ask.
+  // Later clients are not notified, but can query.
   const garden = await actor(`${romeo}/garden`);
   const caps = capabilities(`${key}+notify`);
   await garden.sends(caps.presence);

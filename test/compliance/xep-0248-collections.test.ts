@@ -168,7 +168,7 @@ scenario('§6.1, §6.2, §8.3: the graph is configured from both ends', async ({
       NS.pubsubOwner,
     ),
   );
-  // §7.2: what was in it goes on without it
+  // §7.2: its former children continue without it
   await does(orchard, owner('set', `<delete node='blogs'/>`, to));
   assert.deepEqual((await fieldsOf(orchard, 'other')).get('collection'), []);
   await does(orchard, create('whole', { ...all, children: ['near', 'other'] }, service));

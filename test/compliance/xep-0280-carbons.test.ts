@@ -163,7 +163,7 @@ scenario('§6.1: an error is copied if its message was', async (scene) => {
     `<message to='nobody@localhost' type='chat' id='2'>${body}<private xmlns='${NS.carbons}'/></message>`,
   );
   await orchard.receives(`<message id='2' type='error'/>`);
-  // What nobody sent has no error
+  // A message without a sender causes no error
   await balcony.sends(
     `<message id='3' to='romeo@localhost/orchard' type='error'>${refusal('cancel', 'gone')}</message>`,
   );
@@ -181,7 +181,7 @@ scenario('§4, §5, §10: each client enables and disables copies for itself', a
   await orchard.sends(`<message to='juliet@localhost/balcony' type='chat'>${body}</message>`);
   await balcony.receives(inner(body));
   await garden.receivesNothing();
-  // A session that comes anew has to ask anew
+  // A new session has to enable it again
   await enables(garden);
   garden.cut();
   const again = await scene.actor('romeo@localhost/garden', { presence: true });

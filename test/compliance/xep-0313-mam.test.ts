@@ -1,4 +1,4 @@
-/** XEP-0313: Message Archive Management, with XEP-0431 (full text), XEP-0413 (order) and what XEP-0386 says of archives. */
+/** XEP-0313: Message Archive Management, with XEP-0431 (full text), XEP-0413 (order) and the archive in XEP-0386. */
 
 import { binding, defineModule } from '../../src/server/module/index.js';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -24,7 +24,7 @@ const result = (body: string, id = '*'): string =>
 const fin = (inner: string, attributes = "complete='true'"): string =>
   `<iq type='result' id='q'><fin xmlns='${NS.mam}' ${attributes}>${set(inner)}</fin></iq>`;
 
-/** Romeo says these to Juliet, whose archive has them as {a0}, {a1} … */
+/** Romeo sends these to Juliet, whose archive has them as {a0}, {a1} … */
 async function says(from: Peer, to: Peer, bodies: readonly string[], first = 0): Promise<void> {
   for (const [n, body] of bodies.entries()) {
     await from.sends(`<message to='${juliet}' type='chat' id='${body}'><body>${body}</body></message>`);
@@ -53,7 +53,7 @@ const play = (title: string, act: Play): void =>
 // --- §3 archives ----------------------------------------------------------------------------------------------------
 
 play(
-  '§3.5 who may read the archive sees the id, and the sender of the message does not',
+  '§3.5 users who can read the archive see the id; the sender of the message does not',
   async ({ orchard, balcony }) => {
     await says(orchard, balcony, ['Call me but love']);
     await orchard.receivesNothing();
@@ -132,7 +132,7 @@ play('§4.1.1 with a contact, at any of their resources or at one', async ({ orc
   await finds(balcony, form(field('with', 'localhost')), [], fin('<count>0</count>'));
 });
 
-play('§4.1.1 with oneself: notes to oneself, once each', async ({ orchard, balcony }) => {
+play('§4.1.1 with oneself: messages to oneself, once each', async ({ orchard, balcony }) => {
   await says(orchard, balcony, ['one']);
   await balcony.sends(`<message to='${juliet}' type='chat'><body>note</body></message>`);
   await balcony.receives(`<message type='chat' from='${juliet}/balcony'><body>note</body></message>`);
@@ -140,7 +140,7 @@ play('§4.1.1 with oneself: notes to oneself, once each', async ({ orchard, balc
   await finds(balcony, '', ['one', 'note'], fin('<count>2</count>'));
 });
 
-play('§4.1.2 from a time on, and until one', async ({ orchard, balcony }) => {
+play('§4.1.2 after a time, and before one', async ({ orchard, balcony }) => {
   await says(orchard, balcony, ['one', 'two']);
   await balcony.sends(query());
   const stamps: string[] = [];
@@ -160,7 +160,7 @@ play('§4.1.2 from a time on, and until one', async ({ orchard, balcony }) => {
   await finds(balcony, form(field('start', last), field('end', '2020-01-01T00:00:00Z')), [], fin('<count>0</count>'));
 });
 
-play('§4.1.3 before and after messages, and these alone', async ({ orchard, balcony }) => {
+play('§4.1.3 before and after messages, and by id', async ({ orchard, balcony }) => {
   await says(orchard, balcony, ['0', '1', '2', '3', '4']);
   await finds(balcony, form(field('after-id', '{a1}')), ['2', '3', '4'], fin('<first>{a2}</first><last>{a4}</last>'));
   await finds(balcony, form(field('before-id', '{a2}')), ['0', '1'], fin('<first>{a0}</first><last>{a1}</last>'));
@@ -194,7 +194,7 @@ play('§4.1.3 a message that is not in the archive', async ({ orchard, balcony }
 });
 
 play(
-  '§4.1.4 what is said in rooms is not in the archive of the account, whether it is asked for or not',
+  "§4.1.4 messages of rooms are not in the account's archive, whether requested or not",
   async ({ orchard, balcony }) => {
     await says(orchard, balcony, ['one']);
     for (const value of ['true', 'false', '1', '0'])
@@ -202,7 +202,7 @@ play(
   },
 );
 
-play('§4.1.5 the fields are told', async ({ balcony }) => {
+play('§4.1.5 the fields are listed', async ({ balcony }) => {
   await balcony.sends(`<iq type='get' id='form1'><query xmlns='${NS.mam}'/></iq>`);
   await balcony.receives(
     `<iq type='result' id='form1'><query xmlns='${NS.mam}'><x xmlns='jabber:x:data' type='form'>
@@ -216,7 +216,7 @@ play('§4.1.5 the fields are told', async ({ balcony }) => {
   );
 });
 
-play('§4.1.5 a field that is not known, and forms that are none', async ({ balcony }) => {
+play('§4.1.5 unknown fields, and invalid forms', async ({ balcony }) => {
   const cases: [inner: string, error: string][] = [
     [form(field('colour', 'red')), refusal('cancel', 'feature-not-implemented')],
     [form(field('with', 'a@@b')), refusal('modify', 'not-acceptable')],
@@ -237,7 +237,7 @@ play('§4.1.5 a field that is not known, and forms that are none', async ({ balc
   await balcony.receives(`<iq type='error' id='q'>${refusal('cancel', 'item-not-found')}</iq>`);
 });
 
-play('§4.2 without a query id there is none in the results', async ({ orchard, balcony }) => {
+play('§4.2 without a query id the results have none', async ({ orchard, balcony }) => {
   await says(orchard, balcony, ['one']);
   await balcony.sends(`<iq type='set' id='q' to='${juliet}'><query xmlns='${NS.mam}'/></iq>`);
   await balcony.receives(
@@ -265,7 +265,7 @@ play('§4.3 page by page, forwards and backwards', async ({ orchard, balcony }) 
   await finds(balcony, set('<max>0</max>'), [], fin('<count>5</count>', ''));
 });
 
-play('§4.3 a page that is not the last says so', async ({ orchard, balcony }) => {
+play('§4.3 an incomplete page says so', async ({ orchard, balcony }) => {
   await says(orchard, balcony, ['0', '1']);
   await balcony.sends(query(set('<max>1</max>')));
   await balcony.receives(result('0', '{a0}'));
@@ -370,7 +370,7 @@ play('§5 the first and the last message', async ({ orchard, balcony }) => {
 
 // --- §6 rules -------------------------------------------------------------------------------------------------------
 
-play('§6.1.1 what is kept and what is not', async ({ orchard, balcony }) => {
+play('§6.1.1 which messages are archived', async ({ orchard, balcony }) => {
   const hint = (name: string) => `<${name} xmlns='${NS.hints}'/>`;
   const said: [type: string, content: string][] = [
     ['chat', '<body>chat</body>'],
@@ -404,7 +404,7 @@ play('§6.1.1 what is kept and what is not', async ({ orchard, balcony }) => {
   await balcony.receives(fin('<count>6</count>'));
 });
 
-play('§6.1.1 once, however many clients got it', async ({ orchard, balcony }) => {
+play('§6.1.1 once, however many clients received it', async ({ orchard, balcony }) => {
   await says(orchard, balcony, ['one']);
   await balcony.sends(`<message to='${romeo}' type='chat'><body>two</body></message>`);
   await orchard.receives(`<message type='chat'><body>two</body></message>`);
@@ -464,7 +464,7 @@ scenario(
 
 // --- XEP-0386 -------------------------------------------------------------------------------------------------------
 
-/** Juliet logs in by SASL2 and binds at once; what comes of it is the next thing to be received. */
+/** Juliet logs in by SASL2 and binds inline; the next element is the result. */
 async function bindsInline(connect: Scene['connect'], features: string): Promise<Peer> {
   const peer = await connect({ transport: 'starttls' });
   await peer.opens();
@@ -546,7 +546,7 @@ scenario(
 
 // --- §7 support, §8 security ----------------------------------------------------------------------------------------
 
-play('§7 support is told to the account, and only what holds for it', async ({ balcony }) => {
+play('§7 support is announced to the account, and only what applies to it', async ({ balcony }) => {
   await balcony.sends(`<iq type='get' id='d' to='${juliet}'><query xmlns='${NS.discoInfo}'/></iq>`);
   await balcony.receives(
     `<iq type='result' id='d'><query xmlns='${NS.discoInfo}'><feature var='${NS.mam}'/><feature var='${NS.mamExtended}'/>
@@ -560,7 +560,7 @@ play('§7 support is told to the account, and only what holds for it', async ({ 
   if (server.toString().includes(`"${NS.mam}"`)) throw new Error('the server has no archive');
 });
 
-play('§8.1 archives of others look all alike', async ({ orchard, balcony }) => {
+play('§8.1 archives of others all look the same', async ({ orchard, balcony }) => {
   await says(orchard, balcony, ['one']);
   const forbidden = (id: string) => `<iq type='error' id='${id}'>${refusal('auth', 'forbidden')}</iq>`;
   for (const to of [juliet, 'nobody@localhost']) {

@@ -1,4 +1,4 @@
-/** XEP-0334: what the sender would like to have done with a message, and what the server makes of it. */
+/** XEP-0334: processing hints of the sender, and how the server follows them. */
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
@@ -8,7 +8,7 @@ const hint = (name: string) => `<${name} xmlns='${NS.hints}'/>`;
 const message = (id: string, content: string, type = 'chat') =>
   `<message id='${id}' type='${type}' to='juliet@localhost'>${content}</message>`;
 
-/** The ids of what the account has in its archive. */
+/** The ids in the account's archive. */
 async function archived(peer: Peer, ...ids: string[]): Promise<void> {
   await peer.sends(`<iq type='set' id='archive'><query xmlns='${NS.mam}'/></iq>`);
   for (const id of ids)
@@ -31,7 +31,7 @@ scenario('§4.2: no-store', async ({ actor, stage }) => {
   await juliet.sends('<presence/>');
   await juliet.receives('<presence/>');
   await juliet.receivesNothing();
-  // Who is there gets it, with the hint
+  // An online client gets it, with the hint
   await romeo.sends(message('4', `<body>x</body>${hint('no-store')}`));
   await juliet.receives(`<message id='4' type='chat'><body>x</body>${hint('no-store')}</message>`);
   await archived(juliet);
@@ -60,7 +60,7 @@ scenario('§4.4: store', async ({ actor, stage }) => {
   await romeo.sends(message('bare', hint('store')));
   await romeo.sends(message('room', `<body>x</body>${hint('store')}`, 'groupchat'));
   await romeo.receives(`<message id='room' type='error'/>`);
-  // §5: an error has what was wrong with it, hints and all
+  // §5: an error contains the refused stanza, including hints
   await romeo.sends(message('error', `<body>x</body>${hint('store')}${refusal('cancel', 'gone')}`, 'error'));
   await romeo.receivesNothing();
   const juliet = await actor('juliet@localhost/balcony');

@@ -38,7 +38,7 @@ for (const transport of ['tcp', 'websocket'] as const) {
       await romeo.sends(composing(juliet.jid));
       await romeo.sends(presence(juliet.jid, 'dnd'));
       await romeo.syncs();
-      // Of somebody's presence the last is enough; the order is kept.
+      // The latest presence of each address is enough; the order is kept.
       await romeo.sends(chat(juliet.jid, 'wake up'));
       await juliet.receives(`<message type='chat'><composing xmlns='${NS.chatStates}'/></message>`);
       await juliet.receives(`<presence from='${romeo.jid}'><show>dnd</show></presence>`);
@@ -94,7 +94,7 @@ scenario('§5.2: a resumed session is active', async ({ actor, known }) => {
   const again = await known('juliet@localhost');
   await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='${juliet.handled}'/>`);
   await again.receives(`<resumed xmlns='${NS.sm}'/>`);
-  // What was held back when the connection was lost is not lost.
+  // Stanzas held when the connection is lost are not lost.
   await again.receives(`<presence from='${romeo.jid}'><show>away</show></presence>`);
   await again.receives(`<r xmlns='${NS.sm}'/>`);
   await romeo.sends(presence(juliet.jid, 'chat'));
@@ -108,7 +108,7 @@ scenario('with stream management, stanzas are counted when they are sent', async
   await juliet.syncs();
   await romeo.sends(presence(juliet.jid, 'away'));
   await romeo.syncs();
-  // What was held back belongs before the count.
+  // Held stanzas precede the count.
   await juliet.sends(`<enable xmlns='${NS.sm}'/>`);
   await juliet.receives(`<presence from='${romeo.jid}'/>`);
   await juliet.receives(`<enabled xmlns='${NS.sm}'/>`);

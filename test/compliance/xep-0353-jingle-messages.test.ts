@@ -1,6 +1,6 @@
 /**
- * XEP-0353: calls before there is a session: what every device of both is told at once, and what those learn that come
- * later. Of the server it asks that carbons, archives and offline messages take part (§5).
+ * XEP-0353: call messages before a session: all devices of both users get them immediately, and later ones from the
+ * archive. The server has to support carbons, archives and offline messages (§5).
  */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -46,7 +46,7 @@ async function getsCopy(peer: Peer, way: 'sent' | 'received', from: string, cont
   );
 }
 
-/** What the account's archive has, by the names of the payloads. */
+/** The payload names in the account's archive. */
 async function archived(peer: Peer): Promise<string[]> {
   await peer.sends(`<iq type='set' id='mam'><query xmlns='${NS.mam}'/></iq>`);
   const found: string[] = [];
@@ -91,7 +91,7 @@ scenario('§3: an accepted call, and its end', async (scene) => {
   await taker.sends(`<iq type='result' id='s' to='${orchard}'/>`);
   await caller.receives(`<iq type='result' id='s' from='${phone}'/>`);
 
-  // §3.7: both say so
+  // §3.7: both send it
   const finish = word('finish', reason('success'));
   await caller.sends(`<message to='${phone}' type='chat'>${finish}</message>`);
   await taker.receives(`<message type='chat' from='${orchard}'>${finish}</message>`);

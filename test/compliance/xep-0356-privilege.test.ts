@@ -524,7 +524,7 @@ play(
     await friar.receives(`<presence from='benvolio@elsewhere.example/street' to='mantua'><show>away</show></presence>`);
     await juliet.sends('<presence><show>away</show></presence>');
     await friar.receives(`<presence from='juliet@localhost/balcony' to='mantua'><show>away</show></presence>`);
-    // To an account that is offline, and not from somebody who is no contact.
+    // To an offline account, and not from an address that is not a contact.
     await romeo.closes();
     await friar.receives(`<presence type='unavailable' from='romeo@localhost/orchard'/>`);
     const tybalt = await actor('tybalt@elsewhere.example/street');

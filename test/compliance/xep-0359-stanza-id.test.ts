@@ -1,4 +1,4 @@
-/** XEP-0359: nobody else gives ids in the name of an account. */
+/** XEP-0359: only an account's own server adds its stanza ids. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';

@@ -1,4 +1,6 @@
-/** XEP-0377: reports that come with a block are kept, told to administrators, and passed on as their reporters agree. */
+/**
+ * XEP-0377: reports in block requests are stored, sent to administrators, and forwarded with the reporter's consent.
+ */
 import assert from 'node:assert/strict';
 import { Jid } from '../../src/server/address/jid.js';
 import type { ServerContext } from '../../src/server/admin/command.js';

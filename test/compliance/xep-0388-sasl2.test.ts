@@ -92,7 +92,7 @@ scenario('§2.6.2: the stream can be used after a failure', async (scene) => {
   assert.equal(wrong.getNS(), NS.sasl2);
   await peer.sends(`<authenticate xmlns='${NS.sasl2}' mechanism='NOPE'/>`);
   await peer.receives(failure('invalid-mechanism'));
-  // What was asked for with the failed attempt is not done with the next.
+  // Features requested in a failed attempt are not enabled by the next.
   const success = await attempts(peer, { inline: '' });
   assert.equal(identifier(success), 'romeo@localhost');
   assert.equal(success.getChild('bound', NS.bind2), undefined);
@@ -100,7 +100,7 @@ scenario('§2.6.2: the stream can be used after a failure', async (scene) => {
 
 for (const [title, xml, condition] of [
   ['an unknown element', `<whatever xmlns='${NS.sasl2}'/>`, 'malformed-request'],
-  ['a response to nothing', `<response xmlns='${NS.sasl2}'/>`, 'malformed-request'],
+  ['a response without a challenge', `<response xmlns='${NS.sasl2}'/>`, 'malformed-request'],
   ['no mechanism', `<authenticate xmlns='${NS.sasl2}'/>`, 'invalid-mechanism'],
   [
     'no base64',
@@ -213,7 +213,7 @@ scenario('XEP-0386 §3.3: features that are enabled inline', async (scene) => {
   const juliet = await actor('juliet@localhost/balcony');
   await juliet.sends(`<presence to='${jid}'/>`);
   await juliet.syncs();
-  // Inactive: the presence waits. Managed: what is asked behind it is counted.
+  // Inactive: the presence is held back. Managed: the following request is counted.
   await peer.sends(`<iq type='get' id='1' to='localhost'><ping xmlns='${NS.ping}'/></iq><r xmlns='${NS.sm}'/>`);
   await peer.receives(`<presence from='${juliet.jid}'/>`);
   await peer.receives(`<r xmlns='${NS.sm}'/>`);
@@ -270,7 +270,7 @@ const enable = (attributes = "resume='true'") => `<enable xmlns='${NS.sm}' ${att
 const refused = (condition: string) => `<failed xmlns='${NS.sm}'><${condition} xmlns='${NS.stanzas}'/></failed>`;
 const resumes = (previd: string, h = 0) => `<resume xmlns='${NS.sm}' previd='${previd}' h='${h}'/>`;
 
-/** What `<bound/>` says of stream management, in order. */
+/** The contents of `<bound/>` about stream management, in order. */
 const managed = (success: Element): Element[] =>
   success
     .getChild('bound', NS.bind2)!
@@ -279,8 +279,8 @@ const managed = (success: Element): Element[] =>
 
 for (const [title, requests] of [
   ['two', enable() + enable()],
-  ['three, unlike each other', enable('') + enable("resume='true' max='60'") + enable()],
-  ['the one that can be resumed last', enable("resume='false'") + enable()],
+  ['three different ones', enable('') + enable("resume='true' max='60'") + enable()],
+  ['the resumable one last', enable("resume='false'") + enable()],
 ] as const) {
   scenario(`XEP-0198 §3: of several <enable/> in one <bind/> the first counts (${title})`, async (scene) => {
     const [peer, success] = await logsIn(scene, agent() + bind(requests));

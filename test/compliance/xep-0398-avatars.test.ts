@@ -99,7 +99,7 @@ scenario('§3.2: a PHOTO is published: the data first, then the metadata', async
   await chamber.receivesNothing();
   await shows(balcony, juliet, `<FN>J.</FN>${photo(png, 'image/png')}`);
 
-  // XEP-0153 §5: the picture itself says of what type it is. Lines may be cut.
+  // XEP-0153 §5: the type is detected from the picture. Lines may be wrapped.
   const cut = gif.toString('base64').replace(/(.{10})/g, '$1\n');
   await balcony.sends(write(`<PHOTO><TYPE>image/png</TYPE><BINVAL>\n${cut}\n</BINVAL></PHOTO>`));
   await chamber.receives(told(NS.avatarData, sha1(gif), data(gif.toString('base64'))));
@@ -107,7 +107,7 @@ scenario('§3.2: a PHOTO is published: the data first, then the metadata', async
   await chamber.receives(`<presence from='${juliet}/chamber'>${x(sha1(gif))}</presence>`);
   await balcony.receives(`<iq type='result' id='w'/>`);
 
-  // Without one, there is none any more.
+  // Without a picture the avatar is removed.
   await balcony.sends(write(`<FN>J.</FN><PHOTO><BINVAL/></PHOTO>`));
   await chamber.receives(told(NS.avatarMetadata, '*', metadata('')));
   await chamber.receives(`<presence from='${juliet}/chamber'>${x('')}</presence>`);
@@ -142,7 +142,7 @@ scenario('§5.2, §7: the avatar has the access model of its node', async ({ act
   await shows(orchard, juliet, photo(png, 'image/png'));
   await street.sends(ask(juliet));
   await street.receives(`<iq type='error' id='v'>${refusal('cancel', 'service-unavailable')}</iq>`);
-  // Nor does a room, or whoever gets presence directly, learn its hash
+  // Neither a room nor a recipient of directed presence learns its hash
   await balcony.sends(`<presence to='tybalt@localhost'><status>directly</status></presence>`);
   await street.receives(`<presence from='${juliet}/balcony'><status>directly</status></presence>`, { exactly: false });
   await balcony.sends(`<presence to='tybalt@localhost'/>`);
@@ -195,7 +195,7 @@ scenario('§4: the hash is in broadcast and directed presence', async ({ actor }
     await balcony.sends(`<presence to='${romeo}/orchard'>${said}</presence>`);
     await orchard.receives(`<presence from='${own}' to='${romeo}/orchard'>${heard}</presence>`, { exactly: true });
   }
-  // Whose client shows none is left alone, whatever comes (it said so last to all).
+  // A client without an avatar keeps none, whatever happens (its last broadcast said so).
   await publishes(await actor(`${juliet}/chamber`), gif, 'image/gif');
   await balcony.receivesNothing();
   await balcony.sends(`<presence type='unavailable'/>`);
@@ -292,7 +292,7 @@ scenario('§4: a new avatar is immediately shown in rooms', async ({ actor }) =>
   const room = `avatar-room@${service}`;
   await founds(other, 'avatar-room', 'romeo');
   await peer.sends(joins(`${room}/nurse`));
-  // this one shows none, and says so
+  // this client announces that it has none
   await plain.sends(`<presence><x xmlns='${NS.vcardUpdate}'><photo/></x></presence>`);
   await plain.sends(
     `<presence to='${room}/plain'><x xmlns='${NS.muc}'/><x xmlns='${NS.vcardUpdate}'><photo/></x></presence>`,

@@ -39,7 +39,7 @@ const publishStorage = (inner: string): string =>
 const setPrivate = (inner: string): string =>
   `<iq type='set' id='s'><query xmlns='${NS.private}'>${inner}</query></iq>`;
 
-/** What is there, in all three forms: nothing less, and nothing more. */
+/** The complete bookmarks in all three forms. */
 async function finds(peer: Peer, items: Readonly<Record<string, string>>, list: string): Promise<void> {
   await peer.sends(pubsub('get', `<items node='${NS.bookmarks}'/>`));
   const inner = Object.entries(items).map(([id, payload]) => `<item id='${id}'>${payload}</item>`);
@@ -282,7 +282,7 @@ scenario(
     await orchard.sends(setPrivate(storage(many)));
     await orchard.receives(`<iq type='error' id='s'>${refusal('wait', 'resource-constraint')}</iq>`);
     await finds(orchard, { [room]: conference('', '') }, `<conference jid='${room}'/>`);
-    // What goes makes room for what comes.
+    // Removed bookmarks make room for new ones.
     for (const names of ['abc', 'def']) {
       const lists = [...names].map((name) => `<conference jid='${name}@c.localhost'/>`).join('');
       await orchard.sends(setPrivate(storage(lists)));
@@ -447,7 +447,7 @@ scenario(
     await orchard.receives(withAddress(orchard, 'g', `<query xmlns='${NS.private}'>${three}</query>`), {
       exactly: true,
     });
-    // What the client writes next is what there is.
+    // The client's next write replaces everything.
     await orchard.sends(setPrivate(storage(`<conference jid='${room}'/>`)));
     await orchard.receives(`<iq type='result' id='s'/>`);
     const garden = await actor(`${romeo}/garden`);

@@ -1,4 +1,4 @@
-/** XEP-0437: in which rooms something is said, for who is not there. */
+/** XEP-0437: activity in rooms that a user has not joined. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
@@ -20,7 +20,7 @@ async function hears(peer: Peer, ...names: string[]): Promise<void> {
 }
 const leaves = (name: string, nick: string) => `<presence type='unavailable' to='${room(name)}/${nick}'/>`;
 
-/** The owner of lasting rooms, who is in them, and a member, who is not. */
+/** The owner of persistent rooms, an occupant, and a member who is not an occupant. */
 async function witches({ actor }: Scene, ...names: string[]): Promise<[Peer, Peer]> {
   const crone = await actor('crone1@localhost/desktop');
   const hag = await actor('hag66@localhost/pda', { presence: true });

@@ -24,7 +24,7 @@ interface Use {
   readonly channel?: Peer;
 }
 
-/** Logs in by a token, and checks what the server proves. */
+/** Logs in with a token, and verifies the server's proof. */
 async function uses(peer: Peer, mechanism: Ht, token: string, use: Use = {}): Promise<Element> {
   const { fast = `<fast xmlns='${NS.fast}'/>`, inline = agent(), user = 'romeo', channel = peer } = use;
   const binding =

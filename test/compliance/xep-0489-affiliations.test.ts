@@ -1,4 +1,6 @@
-/** XEP-0489: what a server says of its accounts: when it is asked, and in what they send to strangers elsewhere. */
+/**
+ * XEP-0489: a server describes its accounts, in answers and in their stanzas to unknown recipients on other servers.
+ */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';

@@ -86,7 +86,7 @@ scenario('§4.5.3, §5.2: a marker inside a message is published, and visible to
     );
     await peer.receives(`<iq type='result' id='q'/>`);
   }
-  // What is no state is not published, and taken off all the same
+  // An invalid state is not published, but removed all the same
   await orchard.sends(
     `<message to='${juliet}' type='chat' id='y'>${marker}<displayed xmlns='${NS.displayed}'/></message>`,
   );
@@ -148,7 +148,7 @@ scenario('XEP-0430: the inbox counts by displayed markers', async ({ actor }) =>
   await orchard.sends(publish(juliet, '{entry2}'));
   await orchard.receives(result());
   await counts(['nurse@localhost', 1], [juliet, 1]);
-  // Of another conversation, by somebody else, or of nothing: says nothing
+  // From another conversation, from another sender, or for a missing message: ignored
   for (const [peer, id, by] of [
     ['nurse@localhost', '{entry3}', romeo],
     [juliet, '{entry3}', juliet],

@@ -41,7 +41,7 @@ async function pair({ actor }: Scene, name: string, config: Readonly<Record<stri
   return [crone, hag] as const;
 }
 
-/** The mentions in what comes of a message. */
+/** The mentions in the resulting message. */
 async function mentionsIn(speaker: Peer, hearer: Peer, xml: string): Promise<string[]> {
   await quiets(speaker, hearer);
   await speaker.sends(xml);
@@ -148,7 +148,7 @@ scenario('XEP-0452: mentioned users who are not in the room get the message', as
   const name = 'mention-forward';
   const [crone, hag] = await pair(scene, name, { 'muc#roomconfig_forwardmentions': '1' });
   const hecate = await scene.actor('hecate@localhost/broom', { presence: true });
-  // A first mention, so that what the room knows of ids has to follow the lists.
+  // A first mention, so that the ids known to the room have to follow the lists.
   await mentionsIn(hag, crone, says(name, 'x', individual('nobody')));
   await grants(crone, name, 'hecate@localhost', 'member');
   await enters(hecate, name, 'hecate');

@@ -9,14 +9,14 @@ const writes = {
   'a document set': (storage) => storage.document('d').set('romeo', 2),
   'a document deleted': (storage) => storage.document('d').delete('romeo'),
   'a document compared and set': (storage) => storage.document('d').compareAndSet('romeo', 1, 2),
-  'a document forgotten': (storage) => storage.document('d').forget('romeo'),
+  'a document deleted with its owner': (storage) => storage.document('d').forget('romeo'),
   'entries set': (storage) => storage.map('m').set('romeo', [['a', 2]]),
   'entries deleted': (storage) => storage.map('m').delete('romeo', ['a']),
-  'a map forgotten': (storage) => storage.map('m').forget('romeo'),
+  'a map deleted with its owner': (storage) => storage.map('m').forget('romeo'),
   'an entry appended': (storage) => storage.log('l').append('romeo', { id: 'b', value: '2' }),
   'an entry removed': (storage) => storage.log('l').remove('romeo', ['a']),
   'a log trimmed': (storage) => storage.log('l').trim('romeo', { keep: 0 }),
-  'a log forgotten': (storage) => storage.log('l').forget('romeo'),
+  'a log deleted with its owner': (storage) => storage.log('l').forget('romeo'),
 } as const satisfies Record<string, (storage: Storage) => Promise<unknown>>;
 
 async function fill(storage: Storage): Promise<void> {
@@ -100,7 +100,7 @@ export function joinContract(driver: string, open: () => Promise<Storage>): void
   });
 }
 
-/** What a driver promises whose data several processes can open. The result of `make` opens the same data each time. */
+/** The contract of a driver whose data can be opened by several processes. `make` opens the same data each time. */
 export function fenceContract(driver: string, make: () => Promise<() => Promise<Storage>>): void {
   describe(`${driver}: several nodes`, () => {
     test("see each other's writes", async () => {

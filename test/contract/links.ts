@@ -74,7 +74,7 @@ function joined(
   return { link, inbox, arrived, failures, send, end };
 }
 
-/** A promise that somebody else resolves. */
+/** A promise with its resolve function. */
 function gate(): { readonly promise: Promise<void>; resolve(): void } {
   let resolve = (): void => {};
   const promise = new Promise<void>((open) => {

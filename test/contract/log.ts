@@ -6,7 +6,7 @@ import { oddNames } from './names.js';
 
 const all = Number.POSITIVE_INFINITY;
 
-/** What is searched of values in these tests: all of them, except what is in brackets; broken ones have none. */
+/** The searchable text of values in these tests: everything except what is in brackets; damaged values have none. */
 export const text = (value: string): string | undefined => {
   if (value === 'broken') throw new Error('no text can be made of it');
   return value === '' ? undefined : value.replace(/<.*>/, '');
@@ -321,7 +321,7 @@ export function logContract(driver: string, open: () => Promise<Storage>): void 
       };
       assert.equal(await walk(false), idsIn(expected.slice(0, 300)));
       assert.equal(await walk(true), idsIn(expected.slice(0, 300)));
-      // What came since is found with the rest, and so it is when there is much of it.
+      // Later entries are found with the others, also if there are many.
       await Promise.all(many.slice(600, 620).map((entry) => log.append('romeo', entry)));
       assert.equal(await walk(false), idsIn(expected.slice(0, 310)));
       const appended = many.slice(620).map((entry) => log.append('romeo', entry));

@@ -46,7 +46,7 @@ export function storageContract(driver: string, open: () => Promise<Storage>): v
         storage.log('l').remove('romeo', ['a']),
       ].map((write, n) => write.then(() => done.push(String(n))));
       await storage.flush();
-      // Of the writes done the promises may be told a moment later.
+      // The promises of completed writes may resolve a moment later.
       await (driver.includes('late') ? Promise.all(writes) : setImmediate());
       assert.deepEqual(done.sort(), ['0', '1', '2', '3']);
       const later = storage.flush();
@@ -82,7 +82,9 @@ export function storageContract(driver: string, open: () => Promise<Storage>): v
   });
 }
 
-/** What a driver promises that outlives the process. `openAt` opens what is at a place that it made before. */
+/**
+ * The contract of a driver whose data survives the process. `openAt` opens the data at a place that it created earlier.
+ */
 export function persistenceContract(driver: string, openAt: (place: string) => Promise<Storage>): void {
   describe(`${driver}: opened again`, () => {
     test('all data is present', async () => {

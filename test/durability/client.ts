@@ -1,6 +1,6 @@
 /**
- * A small client that keeps account of everything: what it sent and the server acknowledged (XEP-0198), what it
- * received and acknowledged. Speaks XMPP over plain TCP, and resumes its session where it can.
+ * A small client that records what it sent and the server acknowledged (XEP-0198), and what it received and
+ * acknowledged. It uses plain TCP, and resumes its session if possible.
  */
 import { connect, type Socket } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -17,11 +17,11 @@ export interface ClientOptions {
   readonly port: () => number;
   /** What begins every new session: sent first, and again where the session was lost. */
   readonly greeting?: readonly string[];
-  /** How likely it answers `<r/>`; what it leaves unanswered the next answer covers. Default: always. */
+  /** The probability that it answers `<r/>`; a later answer covers skipped ones. Default: always. */
   readonly diligence?: () => boolean;
-  /** Whether a second parser checks what the server sends. Default: true. It costs the time of a client that measures. */
+  /** Whether a second parser checks the server's output. Default: true. Clients that measure time disable it. */
   readonly isStrict?: boolean;
-  /** Whose stanzas are counted and not looked at. */
+  /** The address whose stanzas are counted but not inspected. */
   overlooks?(from: string): boolean;
   received?(stanza: Element): void;
 }
@@ -57,7 +57,7 @@ export class Client {
   readonly #options: ClientOptions;
   #socket: Socket | undefined;
   #reader: { read(chunk: Buffer): StreamItem[] };
-  /** What was sent and not acknowledged, the oldest first. */
+  /** Unacknowledged stanzas, the oldest first. */
   #outbox: Sent[] = [];
   #h = 0;
   #received = 0;
@@ -114,7 +114,7 @@ export class Client {
     this.send(`<iq type='${type}' id='${id}'${to === undefined ? '' : ` to='${to}'`}>${payload}</iq>`);
   }
 
-  /** An IQ that has to succeed, in so many ms. */
+  /** Sends an IQ that has to succeed within so many ms. */
   request(type: 'get' | 'set', payload: string, to?: string): Promise<Element> {
     return within(
       patience,
@@ -140,14 +140,14 @@ export class Client {
     return Promise.race([this.request(type, payload, to), lost]);
   }
 
-  /** Tells the server what it has got, asked or not. */
+  /** Acknowledges received stanzas, requested or not. */
   acknowledge(): void {
     if (this.#online) this.#write(`<a xmlns='${NS.sm}' h='${this.#received}'/>`);
   }
 
   // --- connections --------------------------------------------------------------------------------------------------
 
-  /** Resumes the session if there is one, else begins anew and sends again what was not acknowledged. */
+  /** Resumes the session if there is one; otherwise binds a new one and sends unacknowledged stanzas again. */
   connect(password = this.#options.password): Promise<void> {
     return within(patience, `the login of ${this.#options.address}`, () => this.#connect(password));
   }
@@ -167,7 +167,7 @@ export class Client {
     return answer.name === 'success';
   }
 
-  /** What the server answers to an IQ of somebody who has not logged in (XEP-0077). Needs no account. */
+  /** The server's answer to an IQ before authentication (XEP-0077). Needs no account. */
   async asStranger(payload: string): Promise<TopLevel> {
     this.#open();
     await this.#next('features');
@@ -259,7 +259,7 @@ export class Client {
     this.#write(`<r xmlns='${NS.sm}'/>`);
   }
 
-  /** The connection is gone, without a word. */
+  /** Drops the connection without closing the stream. */
   cut(): void {
     this.#online = false;
     const socket = this.#socket;
@@ -270,13 +270,13 @@ export class Client {
     this.#waiting = undefined;
   }
 
-  /** Loses its session: the next connection begins another. What was sent and not acknowledged is sent again then. */
+  /** Gives up its session: the next connection binds a new one, and sends unacknowledged stanzas again. */
   forget(): void {
     this.cut();
     this.#previd = undefined;
   }
 
-  /** Leaves as one should: what it received is acknowledged, the session is over. */
+  /** Closes the stream properly: received stanzas are acknowledged, and the session ends. */
   async leave(): Promise<void> {
     const socket = this.#socket;
     if (socket === undefined) return;

@@ -1,6 +1,6 @@
 /**
- * XEP-0198 §5 after a crash (docs/decisions/0004-resumption-after-a-crash.md): a server of its own process, killed. Who was
- * quiet resumes and misses nothing; who was not begins anew.
+ * XEP-0198 §5 after a crash (docs/decisions/0004-resumption-after-a-crash.md): a server process is killed. Idle clients
+ * resume without loss; others bind a new session.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -33,7 +33,7 @@ const start = () =>
     },
   });
 
-/** A client and what it has heard, as far as nobody asked. */
+/** A client and its received stanzas, except answers. */
 class Actor {
   readonly client: Client;
   readonly heard: Element[] = [];
@@ -54,7 +54,7 @@ class Actor {
     return `${this.client.bare}/${this.client.resource}`;
   }
 
-  /** Resolves when the server has dealt with all of it, and says so. */
+  /** Resolves when the server has acknowledged everything. */
   says(xml: string): Promise<void> {
     return within(
       patience,
@@ -67,7 +67,7 @@ class Actor {
     return this.says(`<message to='${to}' type='chat' id='${body}'><body>${body}</body></message>`);
   }
 
-  /** Takes out of what it has heard what is wanted, and waits until so much has come. */
+  /** Removes matching stanzas from the received ones, waiting until there are enough. */
   async hears(count: number, isWanted: (stanza: Element) => boolean): Promise<Element[]> {
     await within(patience, `${this.address} hearing what it should`, async () => {
       while (this.heard.filter(isWanted).length < count) await pause(10);
@@ -83,7 +83,7 @@ class Actor {
     return found.map((message) => message.getChildText('body'));
   }
 
-  /** What it hears to the end of what is on its way to it. */
+  /** Everything that is already on its way to it. */
   async syncs(): Promise<void> {
     await this.client.request('get', `<ping xmlns='${NS.ping}'/>`, 'localhost');
   }
@@ -97,7 +97,7 @@ class Actor {
   }
 }
 
-/** Resolves once so many sessions would outlive a crash. */
+/** Resolves once so many sessions have a snapshot. */
 async function kept(count: number): Promise<void> {
   const line = `\nwaxwing_session_snapshots ${count}\n`;
   await within(patience, `${count} sessions being kept`, async () => {
@@ -143,7 +143,7 @@ test('idle clients resume, others start a new session', { timeout: 60_000 }, asy
   }
   for (const one of [juliet, romeo, nurse]) await one.syncs();
   assert.equal(juliet.heard.filter(({ attrs: { from } }) => from === `${room}/Juliet`).length, 1);
-  // Juliet has one message that she did not say she has, and one that she has not been sent.
+  // Juliet has received one message that she has not acknowledged, and one was not sent to her yet.
   juliet.acknowledges = false;
   await romeo.chats('juliet@localhost', 'unacknowledged');
   await juliet.hears(1, hasBody);
@@ -227,7 +227,7 @@ test('idle clients resume, others start a new session', { timeout: 60_000 }, asy
       await romeo.chats('juliet@localhost', 'while she is away');
       await kept(3);
       juliet.heard.length = 0;
-      // It is written down that she has not got it. She gets it, and does not say so.
+      // The snapshot has the message as undelivered. She receives it, but does not acknowledge it.
       juliet.acknowledges = false;
       assert.equal(await juliet.returns(), 'resumed');
       await juliet.hears(1, hasBody);

@@ -51,7 +51,7 @@ export class Disk {
     this.#image = join(folder, 'image');
   }
 
-  /** Makes one, or says why it cannot be. `mebibytes`: its size. */
+  /** Creates one, or returns why it cannot. `mebibytes`: its size. */
   static make(mebibytes: number): Disk | string {
     const { folder, place } = newFolder();
     const disk = new Disk(folder, place);
@@ -74,9 +74,8 @@ export class Disk {
   }
 
   /**
-   * The power goes: what was not written to the device by now never will be, neither data nor journal (EXT4_IOC_SHUTDOWN,
-   * as the file system tests of the kernel do it). Whoever has files open gets errors; the file system can be unmounted
-   * when all have closed theirs.
+   * Simulates a power cut: anything not yet written to the device is lost, data and journal (EXT4_IOC_SHUTDOWN, as in
+   * the kernel's file system tests). Open files return errors; the file system can be unmounted once all are closed.
    */
   shutdown(): void {
     const withoutFlush = 2;
@@ -98,7 +97,7 @@ export class Disk {
     this.unmount();
   }
 
-  /** The file system finds a fault of its own and lets nobody write any more (until it is mounted anew). */
+  /** The file system detects an error and becomes read-only until it is mounted again. */
   abort(): void {
     run('mount', '-o', 'remount,abort', this.place);
   }
@@ -109,7 +108,7 @@ export class Disk {
   }
 }
 
-/** A file system of so many bytes in memory, or why there is none. */
+/** Creates a file system of so many bytes in memory, or returns why it cannot. */
 export function smallDisk(size: string): { readonly place: string } | string {
   const { place } = newFolder();
   try {

@@ -1,7 +1,7 @@
 /**
- * A disk that is full, that fails, that may only be read, a database that somebody else holds or that is damaged: whoever
- * writes is told, the server stays up, nothing is acknowledged that is not kept, and when the fault is over all is as
- * before without anybody's help. Some of it needs root; what cannot be had here is skipped, and says why.
+ * A full, failing or read-only disk; a database that is locked by another process or damaged. Writers get errors, the
+ * server keeps running, acknowledged data is stored, and after the fault everything works again without help. Some
+ * tests need root; those that cannot run are skipped with a reason.
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
@@ -27,7 +27,7 @@ const room = 'hall@conference.localhost';
 type Kind = 'chat' | 'room' | 'private' | 'contact' | 'pep';
 const kinds: readonly Kind[] = ['chat', 'room', 'private', 'contact', 'pep'];
 
-/** Something that the server was told to keep, and what it said to that. */
+/** Data that the server was asked to store, and its answer. */
 interface Said {
   readonly id: string;
   readonly kind: Kind;
@@ -36,7 +36,7 @@ interface Said {
   readonly refusal: { readonly condition: string; readonly type: string } | undefined;
 }
 
-/** Says things, each of which is taken or refused. */
+/** Sends messages, each of which is accepted or refused. */
 class Speaker {
   readonly client: Client;
   readonly #port: () => number;
@@ -84,7 +84,7 @@ class Speaker {
       const value = `version-${number} ${padding}`;
       if (kind === 'chat' || kind === 'room') {
         const to = kind === 'room' ? `to='${room}' type='groupchat'` : `to='bert@localhost' type='chat'`;
-        // What is refused is so before it is acknowledged.
+        // A refused message is refused before it is acknowledged.
         this.client.send(`<message ${to} id='${id}'><body>${value}</body></message>`, {
           acknowledged: () => ended(undefined),
         });
@@ -108,7 +108,7 @@ class Speaker {
     await this.client.request('get', `<ping xmlns='${NS.ping}'/>`, 'localhost');
   }
 
-  /** What was taken is there, and nothing else where `strictly`. */
+  /** Accepted messages are stored, and with `strictly` nothing else. */
   async compare(strictly: boolean): Promise<void> {
     const other = new Client({
       address: 'bert@localhost/one',
@@ -173,9 +173,9 @@ const reads: Readonly<Record<keyof typeof writes, string>> = {
 interface Fault {
   begin(server: ServerProcess): void | Promise<void>;
   end(server: ServerProcess): void | Promise<void>;
-  /** What is refused is not kept: not so where it reached the disk and could not be made durable. */
+  /** Refused messages are not stored, except if they reached the disk but could not be synced. */
   readonly strictly?: boolean;
-  /** Bytes of what is said: what fills a disk. */
+  /** The size of the messages, which fill a disk. */
   readonly bytes?: number;
   /** The server has to be started again. */
   readonly fatal?: boolean;
@@ -200,7 +200,7 @@ async function suffer(t: TestContext, server: ServerProcess, fault: Fault): Prom
     assert.equal(type, 'wait');
   }
   await speaker.ping();
-  // Who comes now is let in.
+  // A new client can log in.
   const other = new Client({ address: 'cleo@localhost/one', password, port });
   await other.connect();
   await other.leave();
@@ -229,7 +229,7 @@ async function restart(server: ServerProcess, client: Client): Promise<void> {
   await client.connect();
 }
 
-/** What is logged besides that the storage fails. */
+/** Logged errors other than storage failures. */
 function isUnexpected(line: string): boolean {
   const { err, msg } = JSON.parse(line) as { err?: { type?: string; code?: string }; msg?: string };
   return err?.type !== 'StorageError' && !/write-ahead log|goes on failing/.test(msg ?? '');
@@ -266,7 +266,7 @@ test('a full disk, on which the server is killed and started', { timeout: 120_00
     begin: () => fill(ballast, disk.place),
     end: async () => {
       await server.kill();
-      // It starts, or says what it lacks.
+      // It starts, or reports what is missing.
       await server.start().catch(() => assert.match(server.takeLog().join('\n'), /StorageError.*full/));
       rmSync(ballast);
     },
@@ -356,10 +356,10 @@ test('read-only files', { timeout: 120_000 }, async (t) => {
   await suffer(t, server, { begin: () => change('+i'), end: () => change('-i') });
 });
 
-/** Disks that are of no use until they are mounted anew. */
+/** Disks that are unusable until they are mounted again. */
 const breakages: readonly (readonly [string, (disk: Disk) => void])[] = [
-  ['a file system that makes itself read-only', (disk) => disk.abort()],
-  ['a disk that fails', (disk) => disk.shutdown()],
+  ['a file system that becomes read-only', (disk) => disk.abort()],
+  ['a failing disk', (disk) => disk.shutdown()],
 ];
 for (const [title, fail] of breakages)
   test(title, { timeout: 120_000 }, async (t) => {

@@ -1,10 +1,11 @@
 /**
- * Ten accounts at their limits beside a hundred ordinary ones, under the limits of a new installation: calm, a storm, calm
- * again. No ordinary message is refused, lost, doubled or out of order, no ordinary stream ends, and memory and disk stay
- * within their budgets. Delays are told; in the long form the 95th percentile of the storm is at most twice that of the calm.
+ * Ten accounts at their limits beside a hundred ordinary ones, with the default limits: a calm phase, a storm, another
+ * calm phase. No ordinary message is refused, lost, duplicated or reordered, no ordinary stream ends, and memory and
+ * disk stay within their budgets. Delays are printed; in the long form the 95th percentile of the storm is at most
+ * twice that of the calm phase.
  *
- * SECONDS: how long the storm takes (default: 20 where CI is set, else 300). SEED repeats the choices of a run. ONLY="flood"
- * (a list, by commas) lets all ten have those manners alone; EACH=1 goes through all manners one after the other.
+ * SECONDS sets the duration of the storm (default: 20 if CI is set, otherwise 300). SEED repeats the choices of a run.
+ * ONLY="flood" (a comma-separated list) restricts the ten to these manners; EACH=1 runs all manners one after another.
  */
 import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
@@ -36,7 +37,10 @@ const memoryBudget = 768;
 const factor = 2;
 /** Delays below that are all the same, in ms. */
 const imperceptible = 5;
-/** What ten accounts can write at their rates, of which sender and recipient each keep one, and the write-ahead log another. */
+/**
+ * The data that ten accounts can write at their rates, stored for sender and recipient, and again in the write-ahead
+ * log.
+ */
 const diskBudget = (stormSeconds: number): number => hostile * (2 ** 20 + stormSeconds * 128 * 1024) * 3 + 64 * 2 ** 20;
 
 /** Of one phase. */

@@ -1,8 +1,8 @@
 /**
- * What was acknowledged is there after the server was killed: clients under load, the server ended at random moments,
- * and afterwards the books compared. A server that is stopped in order loses nothing and doubles nothing.
+ * Acknowledged data survives the death of the server: clients under load, a server killed at random moments, and a
+ * comparison afterwards. A server that is stopped in order loses and duplicates nothing.
  *
- * SEED repeats a run as far as timing lets it; ROUNDS says how many (default: 5 where CI is set, else 24).
+ * SEED repeats a run as far as timing allows; ROUNDS sets the number of rounds (default: 5 if CI is set, otherwise 24).
  */
 import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';

@@ -1,4 +1,7 @@
-/** What accounts at their limits do. Everything is valid XMPP unless its name says otherwise, and within the server's limits. */
+/**
+ * The manners of accounts at their limits. Everything is valid XMPP unless its name says otherwise, and within the
+ * server's limits.
+ */
 import { connect } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { WebSocket } from 'ws';
@@ -13,7 +16,7 @@ const service = 'conference.localhost';
 /** 240 KB that cost as much as they can. */
 const manyElements = `<x>${'<a/>'.repeat(4800)}${'y'.repeat(220_000)}</x>`;
 const longText = 'z'.repeat(240_000);
-/** An address of 3 KB whose letters are looked at in their context (RFC 5892 appendix A.7). */
+/** An address of 3 KB with contextual characters (RFC 5892 appendix A.7). */
 const oddAddress = (n: number): string => `${'・'.repeat(330)}ア${n}@localhost`;
 
 const chat = (to: string, body: string): string => `<message to='${to}' type='chat'><body>${body}</body></message>`;
@@ -38,7 +41,7 @@ async function makeRoom(villain: Villain, wire: Wire): Promise<string> {
   return room;
 }
 
-/** Kept once, and fetched as often as the rate lets it, from four connections. */
+/** Stored once, and fetched as often as the rate allows, from four connections. */
 async function fetchOften(villain: Villain, set: string, get: string): Promise<void> {
   const first = await villain.enter();
   await villain.answer(first, set, villain.bare, 'set');
@@ -230,7 +233,7 @@ export const manners: Readonly<Record<string, Manner>> = {
     await Promise.all(Array.from({ length: 10 }, guess));
   },
 
-  'comes and goes': async (villain) => {
+  'joins and leaves': async (villain) => {
     const run = async (): Promise<void> => {
       while (!villain.isOver) {
         try {

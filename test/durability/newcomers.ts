@@ -1,4 +1,4 @@
-/** Accounts that come and go, and one that changes its password: what was confirmed holds after any fault. */
+/** Accounts that are created and deleted, and one that changes its password: confirmed changes survive any fault. */
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -16,7 +16,7 @@ export class Newcomers {
   readonly #port: () => number;
   readonly #states = new Map<string, State>();
   #pia: Client;
-  /** Passwords of the changeling: the one that was confirmed last, and what was asked for since. */
+  /** Passwords of the account that changes: the last confirmed one, and those requested since. */
   #passwords: string[] = [changeling.password];
   /** One that is no longer valid. */
   #former: string | undefined;
@@ -68,7 +68,7 @@ export class Newcomers {
 
   /** By the one that holds: the last that was confirmed, or one that was asked for since. */
   async #logIn(): Promise<void> {
-    // A new client: what the one before could not say is not said again.
+    // A new client: unsent stanzas of the previous one are not sent again.
     this.#pia.forget();
     this.#pia = new Client({ ...changeling, port: this.#port });
     for (const password of this.#passwords.toReversed())
@@ -84,7 +84,7 @@ export class Newcomers {
     return new Client({ address: `${name}@localhost/one`, password: secretOf(name), port: this.#port });
   }
 
-  /** Throws where what was confirmed is not so. */
+  /** Throws if a confirmed change is missing. */
   async compare(): Promise<void> {
     await this.#logIn();
     if (this.#former !== undefined)

@@ -23,14 +23,14 @@ export interface SocietyOptions {
   readonly occupants: number;
   readonly random: Random;
   readonly port: () => number;
-  /** Whether the address belongs to somebody whose stanzas do not concern them. */
+  /** Whether stanzas of this address are not part of the test. */
   overlooks(from: string): boolean;
 }
 
 interface Message {
   readonly to: string;
   readonly sentAt: number;
-  /** Who has to get it. */
+  /** Its recipients. */
   readonly recipients: readonly Person[];
   /** How often each got it. */
   readonly got: Map<Person, number>;
@@ -65,7 +65,7 @@ export class Society {
   #isOver = false;
   #working: Promise<void>[] = [];
   #count = 0;
-  /** Errors, and what came out of order. */
+  /** Errors, and stanzas out of order. */
   readonly wrong: string[] = [];
 
   constructor(options: SocietyOptions) {
@@ -210,11 +210,11 @@ export class Society {
     if (Number(number) !== before + 1 && times === 0)
       this.wrong.push(`${person.client.bare} got number ${number} of ${chat} after number ${before}`);
     person.highest.set(chat, Number(number));
-    // What waited for a lost connection says nothing about the server.
+    // Delays of a lost connection are not measured.
     if (person.client.online && person.onlineAt < message.sentAt) this.#delays.toRecipient.push(now - message.sentAt);
   }
 
-  /** Resolves once everything has arrived and is acknowledged; what does not is wrong. Returns how many messages there were. */
+  /** Resolves with the number of messages once all have arrived and are acknowledged; missing ones are errors. */
   async settle(): Promise<number> {
     const isOpen = ({ isAcknowledged, recipients, got }: Message): boolean =>
       !isAcknowledged || recipients.some((person) => !got.has(person));

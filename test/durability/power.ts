@@ -1,10 +1,10 @@
 /**
- * What was acknowledged is there after the power went. The server's data, and then the storage's alone, are on an ext4
- * file system that loses, at a random moment under load, all that was not synced: that needs root (loop device, mount), and
- * is skipped elsewhere. And everywhere the write-ahead log is left as a disk may leave it that writes in an order of its
- * own: short, with holes, with garbage behind what was synced.
+ * Acknowledged data survives a power cut. The server's data, and then the storage's alone, are on an ext4 file system
+ * that loses all unsynced data at a random moment under load. This needs root (loop device, mount), and is skipped
+ * without it. On any system the write-ahead log is also left as by a disk that reorders writes: truncated, with holes,
+ * with garbage after the synced part.
  *
- * SEED repeats a run as far as timing lets it; ROUNDS says how many (default: 3 where CI is set, else 20).
+ * SEED repeats a run as far as timing allows; ROUNDS sets the number of rounds (default: 3 if CI is set, otherwise 20).
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -39,7 +39,7 @@ test(`${rounds} power cuts under a server, seed ${seed}`, { timeout: 60_000 + ro
     name: 'power cut',
     inOrder: false,
     end: async (server) => {
-      // First the processor: what a sync says that the cut comes into is heard by nobody.
+      // The process stops first, so that nobody sees the result of an interrupted sync.
       process.kill(server.pid, 'SIGSTOP');
       disk.shutdown();
       await server.kill();
@@ -58,7 +58,7 @@ test(`${rounds} power cuts under a server, seed ${seed}`, { timeout: 60_000 + ro
   disk.unmount();
 });
 
-/** The log is copied into the database, and begun anew, several times a second. */
+/** The log is checkpointed and restarted several times a second. */
 test(`${rounds * 3} power cuts under the storage alone, seed ${seed}`, {
   timeout: 60_000 + rounds * 60_000,
 }, async (t) => {
@@ -109,7 +109,7 @@ test(`${rounds * 3} power cuts under the storage alone, seed ${seed}`, {
 
 /** Bytes that a disk writes as a whole. */
 const sector = 512;
-/** What a moment is left as, so many ways. */
+/** The number of variants of each moment. */
 const ways = 5;
 
 test(`${rounds * 5} moments, each left in ${ways} ways, seed ${seed}`, {
@@ -165,7 +165,7 @@ test(`${rounds * 5} moments, each left in ${ways} ways, seed ${seed}`, {
   await storage.close();
 });
 
-/** The log as the power may leave it: what was synced, and of the rest some sectors, nothing, or something else. */
+/** The log after a power cut: the synced part, and of the rest some sectors, nothing, or garbage. */
 function left(log: Buffer, durable: number): Buffer {
   const end = random.chance(0.3) ? random.between(durable, log.length + 1) : log.length;
   const rest = Buffer.from(log.subarray(0, end));

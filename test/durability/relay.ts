@@ -81,7 +81,7 @@ export class RoughRelay {
   #pass(from: Socket, to: Socket, both: readonly [Socket, Socket]): void {
     const { random } = this;
     let isSilent = false;
-    /** What is on its way, in order: timers of Node are not, where they are of different lengths. */
+    /** Data in transit, in order: timers of Node with different durations do not guarantee it. */
     const onTheWay: (() => void)[] = [];
     const arrive = (): void => {
       onTheWay.shift()?.();

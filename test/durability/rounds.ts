@@ -11,7 +11,7 @@ import { type Cast, password, type World } from './world.js';
 /** How a round ends: the server with it, and another has begun when it resolves. */
 export interface Ending {
   readonly name: string;
-  /** The server was told to stop: nobody loses a session, nothing comes twice. */
+  /** After an orderly stop no session is lost, and nothing is duplicated. */
   readonly inOrder: boolean;
   end(server: ServerProcess): Promise<void>;
 }
@@ -32,7 +32,7 @@ export const cast: Cast = [
 /** A seed, from SEED where that is set. */
 export const seedOf = (): number => Number(process.env.SEED ?? Date.now() % 1_000_000);
 
-/** A server that limits nobody. */
+/** A server without limits. */
 export function serve(
   options: { readonly data?: string; readonly accounts?: readonly string[] } = {},
 ): Promise<ServerProcess> {
@@ -70,7 +70,7 @@ export function serve(
         offline: { bytes: 'unlimited' },
         muc: { lock_new_rooms: false, defaults: { persistent: true } },
         register: { open: true, per_address: 'unlimited', in_all: 'unlimited' },
-        strangers: { local_users: 'known' }, // else what those say who never met is held
+        strangers: { local_users: 'known' }, // otherwise messages of unknown senders are held
       },
       stream_management: {
         queue_stanzas: 100_000,

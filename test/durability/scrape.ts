@@ -1,4 +1,4 @@
-/** What a server says of itself (/metrics). */
+/** The metrics of a server (/metrics). */
 import { readFileSync } from 'node:fs';
 import type { ServerProcess } from '../interop/server.js';
 

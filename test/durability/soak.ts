@@ -1,9 +1,10 @@
 /**
- * Mixed load for long, over a bad network: what is late, comes in pieces, is cut, half closed, or silent. Clients resume
- * their sessions; nothing is lost, doubled, out of order or refused, also not in rooms, and memory does not grow.
+ * Mixed load over a bad network for a long time: data is delayed, fragmented, cut, half closed, or missing. Clients
+ * resume their sessions; nothing is lost, duplicated, reordered or refused, also in rooms, and memory does not grow.
  *
- * SECONDS says how long (default: 30 where CI is set, else 600), CLIENTS how many (default: 12). SEED repeats a run as far
- * as timing lets it. The delay of the server's event loop and its memory are told, window by window.
+ * SECONDS sets the duration (default: 30 if CI is set, otherwise 600), CLIENTS the number of clients (default: 12).
+ * SEED repeats a run as far as timing allows. The event loop delay and the memory of the server are printed for each
+ * window.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -23,9 +24,9 @@ const random = randomFrom(seed);
 /** How long one window is, in ms: then the books are compared. */
 const windowMs = 10_000;
 const weather = { delay: 15, pieces: 0.2, cut: 0.002, end: 0.001, silence: 0.001 };
-/** Windows from which on memory is looked at: what is cached is cached by then. */
+/** The first window whose memory counts: by then the caches are full. */
 const leastWindows = 12;
-/** What the memory of the second half may be above that of the first: as a factor, and in MiB. */
+/** The allowed growth of memory from the first half to the second: as a factor, and in MiB. */
 const growth = 1.25;
 const slack = 24;
 
@@ -75,7 +76,7 @@ test(`${seconds} s, ${clients} clients, seed ${seed}`, { timeout: seconds * 4000
     assert.deepEqual(server.takeLog(), [], 'the server complained');
     world.forget();
     const { p99, rss, heap } = samples.at(-1)!;
-    // At once, since it goes on for long.
+    // Immediately, because the run takes long.
     console.log(`${figures.messages} messages; event loop p99 ${p99.toFixed(1)} ms; ${rss} MiB, heap ${heap} MiB`);
   }
   await world.compareAll();

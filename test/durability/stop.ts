@@ -1,8 +1,8 @@
 /**
- * A server that is told to stop (SIGTERM) under load: every client hears `system-shutdown` and its stream is closed as one
- * should; nothing is lost or comes twice; and every session is resumed with the server that comes after.
+ * A server that is stopped (SIGTERM) under load: every client gets `system-shutdown` and a closed stream; nothing is
+ * lost or duplicated; and every session is resumed with the next server.
  *
- * SEED repeats a run as far as timing lets it; ROUNDS says how many (default: 3 where CI is set, else 20).
+ * SEED repeats a run as far as timing allows; ROUNDS sets the number of rounds (default: 3 if CI is set, otherwise 20).
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
@@ -21,7 +21,7 @@ const rounds = Number(process.env.ROUNDS ?? (process.env.CI === undefined ? 20 :
 const random = randomFrom(seed);
 /** Patience with the end of a connection, in ms. */
 const patience = 15_000;
-/** Nobody loses a session but by the server's doing. */
+/** Sessions end only by the server's shutdown. */
 const faithful = cast.filter(([, habit]) => habit !== 'fickle');
 
 test(`${rounds} stops, seed ${seed}`, { timeout: 60_000 + rounds * 40_000 }, async (t) => {
@@ -58,7 +58,7 @@ test(`${rounds} stops, seed ${seed}`, { timeout: 60_000 + rounds * 40_000 }, asy
   await t.test('the archives are unchanged', () => world.compareAll());
 });
 
-/** A connection that is no session to resume, and all that the server said on it until it was closed. */
+/** A connection without a resumable session, and everything received on it until it was closed. */
 interface Bystander {
   readonly name: string;
   readonly said: Promise<string>;
@@ -73,13 +73,13 @@ const encrypted = ({ port }: { port: number }): Socket =>
   connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false });
 
 const raw: readonly ((server: ServerProcess) => Promise<Bystander>)[] = [
-  (server) => stream('who has just come', plain({ port: server.port('c2s') }), [header], '</stream:features>'),
-  (server) => stream('who comes by TLS', encrypted({ port: server.port('c2s_tls') }), [header], '</stream:features>'),
+  (server) => stream('that has just connected', plain({ port: server.port('c2s') }), [header], '</stream:features>'),
+  (server) => stream('that uses TLS', encrypted({ port: server.port('c2s_tls') }), [header], '</stream:features>'),
   (server) =>
-    stream('who does without XEP-0198', plain({ port: server.port('c2s') }), [header, login, header, bind], '</iq>'),
+    stream('that uses no XEP-0198', plain({ port: server.port('c2s') }), [header, login, header, bind], '</iq>'),
 ];
 
-/** Says one after the other, each when the server has answered to the one before; the last answer holds `until`. */
+/** Sends elements one by one, each after the answer to the previous one; the last answer contains `until`. */
 async function stream(name: string, socket: Socket, says: readonly string[], until: string): Promise<Bystander> {
   let heard = '';
   socket.setEncoding('utf8').on('data', (text: string) => {

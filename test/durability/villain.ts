@@ -1,9 +1,9 @@
-/** One account at its limits: what it has for every manner. */
+/** One account at its limits, with what every manner needs. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { Wire } from '../../bench/wire.js';
 import type { Random } from './random.js';
 
-/** What a process of villains is told. */
+/** Orders for a process of villains. */
 export interface Orders {
   readonly port: number;
   readonly http: number;
@@ -65,12 +65,12 @@ export class Villain {
     return this.random.pick(this.orders.users);
   }
 
-  /** A word that was not there before. */
+  /** A new word. */
   fresh(): string {
     return `${this.name}-${this.turn}-${++this.#ids}`;
   }
 
-  /** A connection from an address of its own, on which nothing was said. */
+  /** A connection from an address of its own, on which nothing was sent. */
   connect(): Wire {
     const { random } = this;
     const wire = new Wire(this.orders.port, `127.${100 + this.n}.${random.between(1, 250)}.${random.between(1, 250)}`);
@@ -103,7 +103,7 @@ export class Villain {
     return wires;
   }
 
-  /** What the server answered, as text; '' where nothing came in time. */
+  /** The server's answer as text; '' if none arrived in time. */
   async answer(wire: Wire, payload: string, to: string, type = 'get'): Promise<string> {
     const id = this.fresh();
     let text = '';
@@ -120,7 +120,7 @@ export class Villain {
     return `<iq type='${type}' id='${this.fresh()}'${to === undefined ? '' : ` to='${to}'`}>${payload}</iq>`;
   }
 
-  /** Says one thing after the other, as fast as the server reads, until the time is over or the connection. */
+  /** Sends elements as fast as the server reads, until the time or the connection is over. */
   async press(wire: Wire, next: () => string, atMost = Number.POSITIVE_INFINITY): Promise<void> {
     for (let n = 0; n < atMost && !this.isOver && wire.socket.writable; n++) {
       if (!this.say(wire, next())) await this.#drained(wire);
@@ -138,7 +138,7 @@ export class Villain {
     while (!this.isOver && wire.socket.writable && wire.socket.writableNeedDrain) await pause(5);
   }
 
-  /** Stays with what it has. */
+  /** Keeps the connections it has. */
   async linger(): Promise<void> {
     while (!this.isOver) await pause(50);
   }

@@ -1,7 +1,7 @@
 /**
- * Accounts at their limits, as a process of their own: `node villains.js ORDERS`, ORDERS being JSON. Each goes from one
- * manner to the next, by the seed, until the time is over; then the process says how far it came with each, and ends.
- * It takes what the others leave of the machine; NICE says otherwise.
+ * Accounts at their limits in their own process: `node villains.js ORDERS`, where ORDERS is JSON. Each runs one manner
+ * after another, chosen by the seed, until the time is over; then the process reports its progress with each, and
+ * exits. It runs at a low priority, unless NICE sets another.
  */
 import { constants, setPriority } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -11,7 +11,7 @@ import { type Orders, type Tally, Villain } from './villain.js';
 
 const orders = JSON.parse(process.argv[2]!) as Orders;
 setPriority(Number(process.env.NICE ?? constants.priority.PRIORITY_LOW));
-// Whoever started it is gone.
+// The parent process is gone.
 process.on('disconnect', () => process.exit(2));
 const over = performance.now() + orders.seconds * 1000;
 // Whatever hangs.

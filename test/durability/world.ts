@@ -1,6 +1,6 @@
 /**
- * Clients under load, and the books that are kept of it: what each said, what the server acknowledged, what arrived.
- * After a fault the books are compared with what the server has.
+ * Clients under load, and their records: what each sent, what the server acknowledged, what arrived. After a fault the
+ * records are compared with the server's data.
  */
 import assert from 'node:assert/strict';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -32,11 +32,13 @@ export interface WorldOptions {
   readonly rooms: readonly string[];
   /** Whether accounts are made, removed, and given other passwords. */
   readonly newcomers: boolean;
-  /** Messages that a client says in one go, at most. */
+  /** Most messages that a client sends in one burst. */
   readonly burst: number;
-  /** Milliseconds without a word from the server after which a client with something unacknowledged gives up a connection. */
+  /**
+   * Milliseconds without data from the server after which a client with unacknowledged stanzas drops the connection.
+   */
   readonly silence?: number;
-  /** Nobody ever loses a session: whoever is in a room hears everything. */
+  /** Whether no session is ever lost: then every occupant of a room gets everything. */
   readonly faithful?: boolean;
 }
 
@@ -49,13 +51,13 @@ interface Message {
   acknowledged: boolean;
   /** How often it was sent in another session, where the server may have had it already. */
   repeats: number;
-  /** The server said that it did not take it. */
+  /** The server refused it. */
   refused: boolean;
   /** The ids under which the room let its sender hear it. */
   readonly heardAs: Set<string>;
 }
 
-/** What an account keeps under one name: the versions that were written and confirmed, the versions that were sent. */
+/** Data that an account stores under one name: the confirmed versions, and the versions sent. */
 interface Kept {
   sent: number;
   confirmed: number;
@@ -80,13 +82,13 @@ export class Actor {
   readonly got = new Map<string, number>();
   /** The highest number so far, by sender. */
   readonly #highest = new Map<string, number>();
-  /** The archive's id of what was said last in each room, as far as it came live. */
+  /** The archive id of the latest live message of each room. */
   readonly #lastInRoom = new Map<string, string>();
   /** Pages of archives that are on their way, by query. */
   readonly #pages = new Map<string, Archived[]>();
   #queries = 0;
   readonly kept: Record<Thing, Kept>;
-  /** Whom it asked for their presence last, and whom it told that it does not want it. */
+  /** Whose presence it requested last, and whose it cancelled. */
   readonly asked = new Map<string, boolean>();
   /** Who asked for its presence. */
   readonly requests = new Set<string>();
@@ -137,7 +139,7 @@ export class Actor {
   #refused(stanza: Element): void {
     const { id = '', from = '' } = stanza.attrs;
     const message = this.world.messages.get(id);
-    // A room does not outlive its server, whose sessions do: whoever is not in it any more enters again.
+    // Rooms do not survive a restart as sessions do: former occupants join again.
     if (message?.inRoom && stanza.getChild('error')?.getChild('not-acceptable', NS.stanzas) !== undefined) {
       message.refused = true;
       this.client.send(this.#join(from));
@@ -150,8 +152,8 @@ export class Actor {
     const { id = '', from = '' } = stanza.attrs;
     const times = this.got.get(id) ?? 0;
     this.got.set(id, times + 1);
-    // RFC 6120 §10.1: in order, as far as it came for the first time. What another device of the account lost
-    // goes to whichever device is there, behind what that has by then.
+    // RFC 6120 §10.1: first deliveries are in order. Messages lost by one device of the account go to another, after
+    // those that it already has.
     const number = Number(id.split('-')[1]);
     const before = this.#highest.get(from) ?? 0;
     if (times === 0 && number < before && !this.isOneOfSeveral)
@@ -181,7 +183,7 @@ export class Actor {
     this.#pages.get(result.attrs.queryid ?? '')?.push({ id: result.attrs.id!, message: message?.attrs.id ?? '' });
   }
 
-  /** All of its archive, or a room's, behind an id. */
+  /** The whole archive of an account or a room after an id. */
   async archive(room: string | undefined, after: string | undefined): Promise<Archived[]> {
     const all: Archived[] = [];
     for (let from = after; ; ) {
@@ -202,7 +204,7 @@ export class Actor {
     }
   }
 
-  /** Asks for the presence of somebody, or takes that back (RFC 6121 §3.1, §3.3). */
+  /** Subscribes to a contact's presence, or unsubscribes (RFC 6121 §3.1, §3.3). */
   ask(contact: string): void {
     const wanted = this.asked.get(contact) !== true;
     this.asked.set(contact, wanted);
@@ -224,11 +226,11 @@ export class Actor {
     );
   }
 
-  /** The version that the server has; 0: none. */
+  /** The version at the server; 0 if there is none. */
   async read(thing: Thing): Promise<number> {
     const query = written(thing, undefined, this.client.bare);
     const answer = await this.client.request('get', query, placeOf(thing)).catch((error: unknown) => {
-      // What was never written may not be there (XEP-0054 §3.1, XEP-0060 §6.5.9.11).
+      // Versions that were never written must not exist (XEP-0054 §3.1, XEP-0060 §6.5.9.11).
       if (/item-not-found/.test(String(error))) return undefined;
       throw error;
     });
@@ -270,7 +272,7 @@ function written(thing: Thing, version: number | undefined, bare: string): strin
   }
 }
 
-/** What a round comes to. */
+/** The results of a round. */
 export interface Figures {
   readonly messages: number;
   /** That came twice, in all. */
@@ -285,12 +287,12 @@ export class World {
   readonly #options: WorldOptions;
   readonly #byAccount = new Map<string, Actor[]>();
   readonly #numbers = new Map<string, number>();
-  /** The id behind which an archive has not been looked at, and all ids before it; by owner. */
+  /** The id after which an archive has not been checked, and all ids before it; by owner. */
   readonly #archives = new Map<string, string[]>();
   readonly #newcomers: Newcomers | undefined;
   #working: Promise<void>[] = [];
   #isOver = false;
-  /** The books were wrong once: what they say later means nothing. */
+  /** The records were wrong once, so later results are meaningless. */
   isBroken = false;
 
   constructor(options: WorldOptions) {
@@ -392,7 +394,10 @@ export class World {
     }
   }
 
-  /** What was acknowledged and has not arrived. What is said in a room has arrived when it is archived, or all are faithful. */
+  /**
+   * Acknowledged messages that have not arrived. A message to a room has arrived when it is archived, or if no session
+   * is ever lost.
+   */
   missing(): string[] {
     const missing: string[] = [];
     for (const [id, { to, inRoom, acknowledged, refused }] of this.messages) {
@@ -404,7 +409,7 @@ export class World {
     return missing;
   }
 
-  /** What came twice to and from those who resume: the others say again, and are told again, what they lost. */
+  /** Duplicates between clients that resume: others send again and receive again what they lost. */
   doubled(): string[] {
     const resumes = ({ habit }: Actor) => habit !== 'fickle';
     return this.actors.filter(resumes).flatMap(({ address, got }) =>
@@ -415,7 +420,7 @@ export class World {
     );
   }
 
-  /** Throws where the server does not have what was confirmed, or has what was never said, or has it twice or out of order. */
+  /** Throws if the server lacks confirmed data, has data that was never sent, or has it twice or out of order. */
   async compare(): Promise<Figures> {
     await Promise.all(this.actors.map((actor) => this.#compareThings(actor)));
     await Promise.all(this.actors.map((actor) => this.#compareRequests(actor)));
@@ -434,7 +439,7 @@ export class World {
   }
 
   async #compareThings(actor: Actor): Promise<void> {
-    // Two clients of one account write the same things: only what nobody else writes can be compared.
+    // Two clients of one account write the same data: only data with one writer can be compared.
     if (actor.isOneOfSeveral) return;
     for (const thing of things) {
       const { sent, confirmed } = actor.kept[thing];
@@ -446,7 +451,7 @@ export class World {
     }
   }
 
-  /** Who asked is told so in its roster, and who was asked has heard of it. */
+  /** The requester has it in its roster, and the contact got the request. */
   async #compareRequests(actor: Actor): Promise<void> {
     if (actor.asked.size === 0) return;
     const roster = String(await actor.client.request('get', `<query xmlns='${NS.roster}'/>`));
@@ -462,7 +467,7 @@ export class World {
     }
   }
 
-  /** What was said since the last time is there, as often as it was said, in order; and nothing else. */
+  /** Everything sent since the last check is present, once and in order; and nothing else. */
   async #compareArchive(reader: Actor, owner: string, room: string | undefined): Promise<Archived[]> {
     const ids = this.#archives.get(owner) ?? [];
     const archived = await reader.archive(room, ids.at(-1));
@@ -473,13 +478,13 @@ export class World {
       assert.ok(id > before, `the archive of ${owner} has ${id} behind ${before}`);
       ids.push(id);
       const said = this.messages.get(message);
-      if (said === undefined) continue; // a room's subject, or what was refused before
+      if (said === undefined) continue; // the subject of a room, or a message that was refused earlier
       const others = copies.get(message);
       if (others !== undefined) others.push(id);
       else {
         copies.set(message, [id]);
-        // What was refused may have been sent again later, by a client that lost the session in which it got the error; and who
-        // says something again in a room may have been out of it the first time, and never have heard.
+        // A refused message may have been sent again later, by a client that lost the session in which it got the
+        // error; and a client that repeats a message in a room may not have been an occupant the first time.
         if (said.refused || (said.inRoom && said.repeats > 0)) continue;
         const last = highest.get(said.from) ?? 0;
         assert.ok(said.number > last, `the archive of ${owner} has ${message} behind number ${last}`);
@@ -518,7 +523,7 @@ export class World {
     }
   }
 
-  /** What is settled need not be remembered. */
+  /** Checked messages are forgotten. */
   forget(): void {
     this.messages.clear();
     for (const { got, requests } of this.actors) {
@@ -527,7 +532,7 @@ export class World {
     }
   }
 
-  /** What nobody expected, since this was asked last. */
+  /** Unexpected stanzas since the last call. */
   takeWrong(): string[] {
     return this.actors.flatMap(({ wrong, client }) => [
       ...wrong.splice(0),

@@ -1,4 +1,7 @@
-/** Whatever a client keeps for its account, in whichever form: each request is answered once, nothing fails, the forms agree. */
+/**
+ * Any data that a client stores for its account, in any form: each request is answered once, nothing fails, and the
+ * forms agree.
+ */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';

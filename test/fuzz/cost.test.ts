@@ -72,7 +72,7 @@ function slowness(): number {
   return least / once;
 }
 
-/** A connection that says what it is told and looks for one word in what it hears. */
+/** A connection that sends text and waits for one word in the output. */
 class Line {
   readonly socket: Socket;
   isOver = false;
@@ -96,7 +96,7 @@ class Line {
     });
   }
 
-  /** Resolves when `word` is heard, or the connection is over. */
+  /** Resolves when `word` arrives, or the connection is closed. */
   async ask(bytes: string | Buffer, word: string): Promise<void> {
     if (this.isOver) return;
     this.#word = word;
@@ -128,7 +128,7 @@ const ping = (id: string) => `<iq type='get' id='${id}' to='localhost'><ping xml
 interface Case {
   readonly module: string;
   readonly title: string;
-  /** Said before, for the session of a command (XEP-0050): its id takes the place of SESSION. */
+  /** Sent first, for the session of a command (XEP-0050): its id replaces SESSION. */
   readonly prepare?: string;
   stanza(run: number): string;
 }
@@ -139,7 +139,7 @@ function iqCases(hooks: Hooks): Case[] {
   const seen = new Set<string>();
   const add = (module: string, key: string, to: string | undefined) => {
     const [type = '', name = '', ns = ''] = key.split(' ');
-    // What is expensive by itself is as expensive elsewhere.
+    // A payload that is expensive alone is expensive elsewhere.
     const shapes = seen.has(key)
       ? (particular[key] ?? general(name, ns).slice(0, 3))
       : [...(particular[key] ?? []), ...general(name, ns)];
@@ -168,7 +168,7 @@ function iqCases(hooks: Hooks): Case[] {
 
 function commandCases(hooks: Hooks): Case[] {
   return hooks.commands().flatMap(({ node, target }) => {
-    // The names of the fields are in what the command offers.
+    // The field names are in the command's form.
     const fields = ['accountjids', 'announcement'];
     const to = target === 'service' ? 'pubsub.localhost' : target === 'server' ? 'localhost' : 'alice@localhost';
     return forms(NS.admin, fields).map(({ title, xml }) => ({
@@ -218,7 +218,7 @@ interface Figure extends Case {
   readonly ms: number;
 }
 
-/** The least of three runs. What has cost little needs no second. */
+/** The minimum of three runs. A cheap payload needs no second run. */
 async function measure(line: Line, one: Case, enough: number): Promise<number> {
   let least = Number.POSITIVE_INFINITY;
   for (let run = 1; run <= 3 && least > enough; run++) {
@@ -249,7 +249,7 @@ function table(figures: readonly Figure[], times: number): string {
     .join('\n');
 }
 
-/** All that are asked for; without COST one in so many, the same each time. */
+/** All requested ones; without COST one in so many, the same each time. */
 function chosen(cases: readonly Case[]): readonly Case[] {
   if (isFull) return cases.filter(({ module, title }) => `${module} ${title}`.includes(part));
   return cases.filter((_, index) => index % 13 === 0);

@@ -1,8 +1,8 @@
 /**
- * Stanzas put together at random, well-formed and within RFC 6120 §11, in spellings that no client would choose: characters
- * of one to four bytes wherever XML lets them stand, references, CDATA, every kind of white space, prefixes and default
- * namespaces declared, redeclared and undeclared, names of 256 bytes, and children that claim to be what servers add.
- * What a stanza means is for a parser to say (strict.ts): it is not written down here.
+ * Random stanzas, well-formed and within RFC 6120 §11, in forms that no client would use: characters of one to four
+ * bytes wherever XML allows them, references, CDATA, all kinds of white space, prefixes and default namespaces
+ * declared, redeclared and undeclared, names of 256 bytes, and children that imitate those added by servers. Their
+ * meaning is determined by a parser (strict.ts), not here.
  */
 
 /** A number from 0 up to, not including, `below`. */
@@ -32,7 +32,7 @@ export interface GeneratorOptions {
   readonly longestName?: number;
 }
 
-// Beyond ASCII these are name characters of XML 1.0's fourth edition; those of four bytes are none (appendix B).
+// Outside ASCII these are name characters of XML 1.0, fourth edition; four-byte characters are not (appendix B).
 const nameStarts = ['a', 'Z', 'q', '_', 'é', 'Ö', 'Я', 'ع', 'ß', '漢', 'ア', 'ก', '가', 'Ω', 'א'];
 const nameMarks = ['-', '.', '7', '0', '\u00b7', '\u0301', '\u0660', '\u3005', '\u309a', '\u30fc', '\u20dc'];
 
@@ -193,7 +193,7 @@ export class Generator {
     let prefix = '';
     const declared = attributes.some((attribute) => attribute.startsWith('xmlns='));
     if (this.#oneIn(6)) {
-      // The whole stanza under a prefix: its children have to say where they belong.
+      // The stanza has a prefix, so its children have to declare their namespace.
       prefix = `${this.#prefix()}:`;
       own.push(`xmlns:${prefix.slice(0, -1)}=${this.#namespace('jabber:client')}`);
       scope.declare(prefix.slice(0, -1), 'jabber:client');
@@ -278,7 +278,7 @@ export class Generator {
     return pick(this.#oneIn(60) ? longNamespaces : namespaces, this.#random);
   }
 
-  /** References keep what plain writing would change. */
+  /** References preserve characters that would otherwise be normalised. */
   #namespace(ns: string): string {
     return this.spelled(ns);
   }
@@ -328,7 +328,7 @@ export class Generator {
     return [...declarations].map(([prefix, ns]) => `xmlns:${prefix}=${this.#namespace(ns)}`);
   }
 
-  /** No attribute twice, by name and by expanded name. `scope` has what the tag itself declares. */
+  /** No duplicate attributes, by name or by expanded name. `scope` has the declarations of the tag itself. */
   #attributes(scope: Scope, beside: readonly string[]): string[] {
     const attributes: string[] = [];
     const taken = new Set(beside.map((attribute) => attribute.slice(0, attribute.indexOf('='))));

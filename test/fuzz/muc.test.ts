@@ -1,4 +1,4 @@
-/** Whatever is said to rooms by whomever: each request is answered once, nothing fails, and the room works on. */
+/** Any request to a room from any user: each is answered once, nothing fails, and the room keeps working. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';

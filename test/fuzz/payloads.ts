@@ -1,7 +1,7 @@
 /**
- * What a client can say at the greatest size and number of elements that the limits allow, in the shapes that cost most:
- * wide, deep, with many attributes, prefixes, namespaces, addresses, fields and values, and in text that is expensive to map.
- * Every payload that a module answers gets the general shapes; those whose content a module reads get shapes of their own.
+ * Requests of the maximum size and number of elements, in the most expensive shapes: wide, deep, with many attributes,
+ * prefixes, namespaces, addresses, fields and values, and with text that is expensive to normalise. Every payload that
+ * a module answers is sent in the general shapes; payloads whose content is read also have their own.
  */
 import { NS } from '../../src/server/stanza/ns.js';
 
@@ -33,7 +33,7 @@ export const letters: Readonly<Record<string, string>> = {
   dots: '.',
 };
 
-/** A piece again and again, in at most so many bytes. */
+/** A repeated piece, up to so many bytes. */
 export const fill = (piece: string, bytes: number): string =>
   piece.repeat(Math.max(1, Math.floor(bytes / Buffer.byteLength(piece))));
 

@@ -1,4 +1,4 @@
-/** Whatever a proxy says first, it is a header, the beginning of one, or refused; and hangs on nothing that is behind it. */
+/** The first bytes of a connection are a proxy header, a prefix of one, or refused, independent of later bytes. */
 import assert from 'node:assert/strict';
 import { isIP } from 'node:net';
 import { test } from 'node:test';

@@ -1,4 +1,4 @@
-/** Requests to nodes put together at random (XEP-0060): each is answered once, and none is our fault. */
+/** Random requests to nodes (XEP-0060): each is answered once, and none causes an internal error. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { standardModules } from '../../src/modules/index.js';

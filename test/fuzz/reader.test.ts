@@ -1,7 +1,7 @@
 /**
- * The reader against saxes, on stanzas that have been tampered with. What we accept, saxes accepts, and as the same
- * tree; what we refuse and saxes accepts, we refuse for one of the reasons of `allowances`. Cuts change nothing, and
- * what is written is read back as it was. SEED and ROUNDS of the environment repeat and lengthen a run.
+ * The reader against saxes, on modified stanzas. What the reader accepts, saxes accepts with the same tree; what only
+ * the reader refuses is refused for one of the reasons in `allowances`. Chunk boundaries change nothing, and written
+ * elements are read back. SEED and ROUNDS in the environment repeat and extend a run.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -140,7 +140,7 @@ function tamper(bytes: Buffer, rnd: Random): Buffer {
 interface Verdict {
   readonly error?: string | undefined;
   readonly trees: readonly Tree[];
-  /** What the document has that a stream must not, or not so much of. */
+  /** Parts of the document that a stream must not have, or has too many of. */
   readonly allowances: ReadonlySet<string>;
 }
 
@@ -161,7 +161,7 @@ function bySaxes(bytes: Buffer, inside: boolean): Verdict {
     parser.on('opentag', ({ uri, prefix, local, attributes }) => {
       const attrs: [string, string][] = [];
       for (const a of Object.values(attributes)) {
-        // saxes trims what it takes for a namespace; we refuse what it would.
+        // saxes trims namespaces; we refuse such white space.
         if (a.uri === 'http://www.w3.org/2000/xmlns/' && a.value.trim() !== a.value) allowances.add('not-well-formed');
         if (a.uri !== 'http://www.w3.org/2000/xmlns/') attrs.push([`${a.local} ${a.uri}`, a.value]);
         else if (a.value.length > 256) allowances.add('policy-violation');
@@ -196,7 +196,7 @@ function bySaxes(bytes: Buffer, inside: boolean): Verdict {
       if (open.length > top) addText(open.at(-1)!, data);
       else allowances.add('bad-format');
     });
-    // Behind the one element of a message, anything is too much.
+    // A framed message has nothing after its element.
     const refused = () =>
       allowances.add('restricted-xml').add(trees.length > 0 && !inside ? 'bad-format' : 'restricted-xml');
     parser.on('comment', refused);
@@ -217,7 +217,7 @@ interface Reading {
   readonly error?: XmlError | undefined;
 }
 
-/** Reads the bytes cut into chunks of sizes that `cut` says. */
+/** Reads the bytes in chunks of the sizes from `cut`. */
 function read(mode: 'stream' | 'framed', bytes: Buffer, cut: () => number): Reading {
   const reader = new XmlReader(mode, LIMITS);
   const items: StreamItem[] = [];
@@ -238,7 +238,7 @@ function read(mode: 'stream' | 'framed', bytes: Buffer, cut: () => number): Read
   }
 }
 
-/** What the index says of a stanza is what its tree says. */
+/** The index of a stanza matches its tree. */
 function checkStanza(stanza: Stanza): void {
   const children = childrenOf(parse(stanza.toXml(NS.client)));
   const names = children.map((child) => ({ ns: child.getNS(), name: child.name }));
@@ -278,7 +278,7 @@ function check(bytes: Buffer, header: string, rnd: Random): 'accepted' | 'refuse
   for (const top of elements) {
     const element = elementOf(top);
     const tree = JSON.stringify(treeOf(element));
-    // Standing alone, the content means to others what it means to us.
+    // Self-contained content has the same meaning for others.
     const alone = bySaxes(Buffer.from(serialize(element)), false);
     assert.equal(alone.error, undefined);
     assert.equal(JSON.stringify(alone.trees[0]), tree);
@@ -294,7 +294,7 @@ function check(bytes: Buffer, header: string, rnd: Random): 'accepted' | 'refuse
     checkStanza(Stanza.fromTopLevel({ ...top, name: 'message', attrs: {} }));
   }
 
-  // The stream has ended earlier than the document: what follows is none of ours.
+  // The stream ended before the document: the rest is ignored.
   if (inside && whole.items.at(-1)?.kind === 'close' && bytes.includes('</stream')) return 'accepted';
   const theirs = bySaxes(document, inside);
   if (whole.error === undefined && (!inside || whole.items.at(-1)?.kind === 'close')) {

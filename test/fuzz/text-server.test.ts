@@ -1,8 +1,8 @@
 /**
- * The same stanzas of generator.ts through a whole server over its sockets: chats, carbons, rooms and their history,
- * archives, messages for somebody who is away or whose connection is lost, PEP, private storage, and a restart. What arrives is
- * what was sent, less what the server adds, and nothing forged survives. SEED, ROUNDS and BATCH of the environment repeat
- * and lengthen a run; a round is six batches of messages.
+ * The stanzas of generator.ts through a whole server over its sockets: chats, carbons, rooms and their history,
+ * archives, messages to offline and disconnected users, PEP, private storage, and a restart. The received stanzas equal
+ * the sent ones, except for elements that the server adds, and no forged element survives. SEED, ROUNDS and BATCH in
+ * the environment repeat and extend a run; a round is six batches of messages.
  */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -57,7 +57,7 @@ const attribute = ([, , attributes]: Tree, name: string): string | undefined =>
 const find = (tree: Tree | undefined, ns: string, name: string): Tree | undefined =>
   tree && elementsOf(tree).find((child) => child[0] === ns && child[1] === name);
 
-/** Accounts and rooms take off what claims to be their id; rooms also what names nobody. */
+/** Accounts and rooms remove forged ids; rooms also remove ids without an owner. */
 const others = new Set(['localhost', 'é漢@localhost/\u{1f600}']);
 const isAdded = (child: Tree): boolean =>
   (child[0] === NS.stanzaId && child[1] === 'stanza-id' && !others.has(giver(child))) ||
@@ -79,7 +79,7 @@ function essence([, name, , ...content]: Tree, source: Tree): string {
   return JSON.stringify(rest);
 }
 
-/** What has come for one account, and has to be this. */
+/** Stanzas received by one account, with the expected ones. */
 class Expected {
   readonly #sent = new Map<string, string>();
 
@@ -151,7 +151,7 @@ class Play {
     this.#alone = new Generator(random, { claimed });
   }
 
-  /** A message, cut anywhere. What it is for a client that reads its whole stream is what is expected. */
+  /** A message in random chunks. The expected one is as a client reads it from its whole stream. */
   async #says(peer: Peer, to: string, type: string, isFramed: boolean): Promise<string> {
     const id = `m${++this.#ids}`;
     const generator = isFramed ? this.#alone : this.#leaning;
@@ -163,7 +163,7 @@ class Play {
     ];
     const body = generator.child('body', NS.client, [], `x${generator.text()}`);
     const xml = generator.stanza('message', attributes, [body]);
-    // On a stream, what is outside is part of the meaning.
+    // On a stream, outer declarations are part of the meaning.
     const declared = Object.entries(outer)
       .map(([prefix, ns]) => ` xmlns:${prefix}='${ns}'`)
       .join('');
@@ -268,7 +268,7 @@ class Play {
     for (const peer of [sender, ...others]) peer.forgets();
   }
 
-  /** To somebody without a session, or with one that has lost its connection. */
+  /** To a user without a session, or with a lost connection. */
   async #absence(scene: Scene, senders: readonly [Peer, Peer], round: number): Promise<void> {
     this.#expected.clear();
     const transport = pick<TransportName>(['tcp', 'websocket'], this.#random);

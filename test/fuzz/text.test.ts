@@ -1,7 +1,7 @@
 /**
- * Whatever characters stand in any name, value or text, what is sent is what was checked: stanzas of generator.ts, cut
- * into chunks, go through every operation on a stanza, and what comes out is parsed by saxes and compared as a tree with
- * what saxes made of what went in. SEED and ROUNDS of the environment repeat and lengthen a run.
+ * With any characters in names, values and text, the output equals the checked input: stanzas of generator.ts, split
+ * into chunks, pass every operation on a stanza; the result is parsed by saxes and compared with the input parsed by
+ * saxes. SEED and ROUNDS in the environment repeat and extend a run.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -72,7 +72,7 @@ class Both {
   }
 }
 
-/** A stanza and what it has to be. */
+/** A stanza and its expected result. */
 interface Pair {
   readonly stanza: Stanza;
   readonly tree: Tree;
@@ -112,7 +112,7 @@ function same(actual: unknown, expected: unknown): void {
   if (ours !== theirs) assert.deepEqual(actual, expected);
 }
 
-/** What is sent, what the index says, and what look-ups find is what is expected. */
+/** The output, the index and look-ups equal the expected ones. */
 function check({ stanza, tree }: Pair, random: Random): void {
   same(strictTree(stanza.toXml(NS.client)), tree);
   const children = elementsOf(tree);

@@ -1,4 +1,4 @@
-/** What a client does with its archive (XEP-0313): pages, catches up, searches; and it is the same that came live. */
+/** How clients use their archive (XEP-0313): paging, catching up, searching; compared with live messages. */
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -29,7 +29,7 @@ function read(one: Way, other: Way): void {
   let b: Device;
   let juliet: string;
   let romeo: string;
-  /** What was said, in order, with its id in the archive of `a`. */
+  /** Sent messages in order, with their ids in the archive of `a`. */
   const said: { readonly body: string; readonly id: string }[] = [];
 
   const heard = async (device: Device, body: string, wanted: object = {}): Promise<string> => {
@@ -85,7 +85,7 @@ function read(one: Way, other: Way): void {
     const last = said.at(-1)!.id;
     const missed = Array.from({ length: 7 }, (_, number) => `missed ${number}`);
     for (const body of missed) await b.say(juliet, body);
-    // Answered behind them.
+    // Answered after them.
     await b.ping('localhost');
     await a.online();
     const found = await pages(a, { after: last, max: 3 });
@@ -163,7 +163,7 @@ type Told = { readonly body: string; readonly id: string };
 
 const told = ({ messages }: Page): Told[] => messages.map(({ body, id }) => ({ body, id }));
 
-/** All that is found, page by page, in the order in which it was said. */
+/** All results, page by page, in the order of sending. */
 async function pages(device: Device, query: Query): Promise<Told[]> {
   const found: Told[] = [];
   let next = query;

@@ -1,4 +1,4 @@
-/** For libraries whose users write and read XML themselves: what they ask, and what comes to them. */
+/** For libraries whose users write and read XML: their requests, and received stanzas. */
 
 import { createHash } from 'node:crypto';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -137,7 +137,7 @@ function queryOf({ with: peer, start, text, after, before, max }: Query): string
 }
 
 function roomsOf(ask: Ask, send: Send, inbox: Inbox): Rooms {
-  /** Resolves with the presence that says that it is there. */
+  /** Resolves with the presence that shows it as available. */
   const becomes = async (address: string): Promise<Occupant> => {
     const came = await inbox.find(
       (one): one is Extract<Happening, { kind: 'occupant' | 'refused' }> =>
@@ -309,7 +309,7 @@ const contactOf = (item: Element): Contact => ({
   groups: item.getChildren('group').map((group) => group.getText()),
 });
 
-/** What a stanza means to a device. */
+/** A stanza as an event of a device. */
 export function happenings(xml: string): Happening[] {
   const stanza = parse(xml, NS.client);
   const from = stanza.attrs.from ?? '';
@@ -373,7 +373,7 @@ const archivedOf = (message: Element, id: string): { readonly kind: 'archived' }
   isTombstone: message.getChild('retracted', NS.retract) !== undefined,
 });
 
-/** What a message says of its room. */
+/** The room of a message. */
 function roomMessageOf(message: Element): Happening[] {
   const from = message.attrs.from ?? '';
   const user = message.getChild('x', NS.mucUser);

@@ -1,4 +1,4 @@
-/** `node certificate.js FOLDER`: a certificate for localhost, which the clients are told to trust before they start. */
+/** `node certificate.js FOLDER`: a certificate for localhost, which clients trust before they start. */
 import { ensureSelfSigned } from '../../src/server/tls/self-signed.js';
 
 await ensureSelfSigned(process.argv[2]!, ['localhost']);

@@ -21,7 +21,7 @@ const pairs: readonly (readonly [Way, Way])[] = [
   [ways.slixmppTls, ways.xmppJsStartTls],
 ];
 
-/** What is hard to carry: each has to arrive as it was said. */
+/** Texts that are difficult to transport; each has to arrive unchanged. */
 const texts = [
   'Grüße – 日本語 – עברית – 👩‍👩‍👧‍👦 🏳️‍🌈',
   '<b>&amp; "quoted" \'so\' ]]> &lt;/body></b> & <!-- - -->',
@@ -124,7 +124,7 @@ function converse(one: Way, other: Way): void {
     assert.deepEqual(await a.blocked(), [romeo]);
     await b.inbox.next('presence', { from: a.jid, type: 'unavailable' });
     await b.say(juliet, 'hello?');
-    // Answered behind it.
+    // Answered after it.
     await b.ping('localhost');
     await a.unblock(romeo);
     await b.inbox.next('presence', { from: a.jid, type: 'available' });
@@ -142,7 +142,7 @@ function converse(one: Way, other: Way): void {
     await Promise.all([a.offline(), second.offline()]);
     for (const from of [a.jid, second.jid]) await b.inbox.next('presence', { from, type: 'unavailable' });
     for (const text of ['one', 'two', texts[1]!]) await b.say(juliet, text);
-    // Answered behind them.
+    // Answered after them.
     await b.ping('localhost');
     await a.online();
     if (one.readsArchive !== true)

@@ -1,4 +1,4 @@
-/** XEP-0215 with coturn: what Waxwing hands out is what it takes. */
+/** XEP-0215 with coturn: it accepts the credentials from Waxwing. */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
@@ -27,7 +27,7 @@ interface Turn {
   stop(): Promise<void>;
 }
 
-/** A port of 127.0.0.1 that nobody has, with free ones behind it as far as one can know. */
+/** A free port of 127.0.0.1, followed by free ones as far as is known. */
 async function freePort(): Promise<number> {
   const socket = createSocket('udp4').bind(0, '127.0.0.1');
   await once(socket, 'listening');

@@ -1,6 +1,6 @@
-/** What the tests ask of a client library: one device of one account, whatever the library calls these things. */
+/** What the tests request of a client library: one device of one account, in terms common to all libraries. */
 
-/** What came to a device, in terms that all libraries share. */
+/** Received events, in terms common to all libraries. */
 export type Happening =
   | {
       readonly kind: 'message';
@@ -13,10 +13,10 @@ export type Happening =
       readonly ids: Readonly<Record<string, string>>;
       /** XEP-0421. */
       readonly occupant: string | undefined;
-      /** It came in OMEMO (XEP-0384), and this is what was in it. */
+      /** The decrypted content of OMEMO (XEP-0384). */
       readonly isEncrypted?: boolean;
     }
-  /** `type` is `available` where the stanza has none. */
+  /** `type` is `available` if the stanza has none. */
   | { readonly kind: 'presence'; readonly from: string; readonly type: string }
   | { readonly kind: 'contact'; readonly jid: string; readonly subscription: string; readonly name: string }
   /** A presence or a message was refused. */
@@ -30,11 +30,11 @@ export type Happening =
       readonly reason: string;
       readonly isDirect: boolean;
     }
-  /** `from` is the room, `id` what the message has in its archive. */
+  /** `from` is the room, `id` the archive id of the message. */
   | { readonly kind: 'moderated'; readonly from: string; readonly id: string; readonly reason: string }
   /** Its author took it back; `id` is the message's own. */
   | { readonly kind: 'retracted'; readonly from: string; readonly id: string }
-  /** Somebody's picture is now this one, says a notification of XEP-0084 or a presence (XEP-0153). */
+  /** A new avatar of a user, from a notification of XEP-0084 or a presence (XEP-0153). */
   | { readonly kind: 'avatar'; readonly from: string; readonly id: string; readonly by: 'pep' | 'presence' }
   /** The room is another one than before. */
   | { readonly kind: 'changed'; readonly from: string; readonly codes: readonly number[] }
@@ -43,12 +43,12 @@ export type Happening =
   /** Its connection is there again; whether its session is the same. */
   | { readonly kind: 'back'; readonly resumed: boolean };
 
-/** Somebody in a room, as their presence says. */
+/** An occupant of a room, from their presence. */
 export interface Occupant {
   readonly kind: 'occupant';
   /** room/nickname */
   readonly from: string;
-  /** `available` where the stanza has none. */
+  /** `available` if the stanza has none. */
   readonly type: string;
   readonly affiliation: string;
   readonly role: string;
@@ -66,17 +66,17 @@ export interface Archived {
   readonly id: string;
   readonly from: string;
   readonly body: string;
-  /** What was in it was retracted. */
+  /** Its message was retracted. */
   readonly isTombstone: boolean;
 }
 
 type Kind = Happening['kind'];
 type Of<K extends Kind> = Extract<Happening, { kind: K }>;
 
-/** Patience with what has to happen, in ms. */
+/** Timeout for expected events, in ms. */
 const patience = 10_000;
 
-/** What happened to a device and no test has looked at. */
+/** Events that no test has consumed. */
 export class Inbox {
   readonly #happenings: Happening[] = [];
   readonly #watchers = new Set<() => void>();
@@ -94,7 +94,7 @@ export class Inbox {
     return this.find(isIt, `${kind} ${JSON.stringify(wanted)}`);
   }
 
-  /** As next(). `what` says what is waited for. */
+  /** Like next(). `what` names the expected event. */
   find<H extends Happening>(isIt: (one: Happening) => one is H, what: string): Promise<H> {
     return new Promise((resolve, reject) => {
       const look = (): void => {
@@ -122,7 +122,7 @@ export class Inbox {
   }
 }
 
-/** Addresses match also where only the bare one is asked for, lists where they have what is asked for. */
+/** Addresses also match by bare address if only that is expected; lists match if they contain the expected entries. */
 function fits(happening: Happening, wanted: Readonly<Record<string, unknown>>): boolean {
   return Object.entries(wanted).every(([key, value]) => {
     const found = (happening as unknown as Record<string, unknown>)[key];
@@ -157,7 +157,7 @@ export interface Device {
   say(to: string, body: string, id?: string): Promise<void>;
   /** In OMEMO (XEP-0384), for all devices of these people; in a room where they are in one. Not all libraries know it. */
   readonly sayEncrypted?: (to: string, body: string, people?: readonly string[]) => Promise<void>;
-  /** Takes back what it said to somebody (XEP-0424). Not all libraries know it. */
+  /** Retracts a sent message (XEP-0424). Not all libraries support it. */
   readonly retract?: (to: string, id: string) => Promise<void>;
   subscribe(to: string): Promise<void>;
   /** Lets them see its presence. */
@@ -168,7 +168,7 @@ export interface Device {
   enableCarbons(): Promise<void>;
 
   setCard(name: string): Promise<void>;
-  /** The full name on somebody's card. */
+  /** The full name in a vCard. */
   card(of: string): Promise<string>;
   setPrivate(text: string): Promise<void>;
   private(): Promise<string>;
@@ -183,7 +183,7 @@ export interface Device {
   block(jid: string): Promise<void>;
   unblock(jid: string): Promise<void>;
   blocked(): Promise<readonly string[]>;
-  /** The nodes of the ad-hoc commands that somebody offers. */
+  /** The nodes of a user's ad-hoc commands. */
   commands(of: string): Promise<readonly string[]>;
   readonly rooms: Rooms;
   readonly pep: Pep;
@@ -209,9 +209,9 @@ export interface Query {
   readonly with?: string;
   /** Not before this time. */
   readonly start?: Date;
-  /** What has this in its text (XEP-0431). */
+  /** Messages with this text (XEP-0431). */
   readonly text?: string;
-  /** Behind the message with this id, or before it; `before` empty: the last page. */
+  /** After or before the message with this id; an empty `before` is the last page. */
   readonly after?: string;
   readonly before?: string;
   readonly max: number;
@@ -229,17 +229,17 @@ export interface Page {
   readonly isLast: boolean;
 }
 
-/** What people do in rooms (XEP-0045 and what extends it). What is refused rejects with the condition in the message. */
+/** Actions in rooms (XEP-0045 and its extensions). A refused one rejects with the condition in the message. */
 export interface Rooms {
   /** Resolves with its own presence there. */
   enter(room: string, nick: string, history?: { readonly max?: number; readonly since?: Date }): Promise<Occupant>;
-  /** Resolves once it is told that it left. */
+  /** Resolves once it gets its own unavailable presence. */
   leave(room: string, nick: string): Promise<void>;
   say(room: string, body: string): Promise<void>;
   whisper(room: string, nick: string, body: string): Promise<void>;
   rename(room: string, nick: string): Promise<void>;
   setSubject(room: string, subject: string): Promise<void>;
-  /** Values by the names of the form's fields. None: it is as new rooms are. */
+  /** Values by field name. None: the default configuration. */
   configure(room: string, values: Readonly<Record<string, string>>): Promise<void>;
   configuration(room: string): Promise<Readonly<Record<string, string>>>;
   /** By way of the room. */

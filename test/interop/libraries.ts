@@ -13,7 +13,7 @@ export const sources = join(root, 'test/interop');
 
 const { resolve } = createRequire(join(installed, 'package.json'));
 
-/** The caller knows what the library exports. */
+/** The caller knows the exports of the library. */
 export async function library<T>(name: string): Promise<T> {
   return (await import(pathToFileURL(resolve(name)).href)) as T;
 }

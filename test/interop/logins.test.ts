@@ -1,4 +1,4 @@
-/** Each mechanism that a library has, over each transport: in, a word to oneself, out. */
+/** Each mechanism of each library over each transport: log in, send a message to oneself, log out. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ListenerKind } from '../../src/server/listeners.js';
@@ -38,7 +38,7 @@ async function talksToItself(device: Device): Promise<void> {
   await device.inbox.next('message', { from: device.jid, body: 'Is it me?' });
 }
 
-// The library takes the first mechanism that it knows, or the one it is told.
+// The library uses the first mechanism that it supports, or the given one.
 const services = {
   STARTTLS: () => `xmpp://localhost:${port('c2s')}`,
   'direct TLS': () => `xmpps://localhost:${port('c2s_tls')}`,

@@ -1,4 +1,4 @@
-/** Somebody at a terminal with Profanity, somebody else with xmpp.js. */
+/** A user of Profanity in a terminal, and one of xmpp.js. */
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import type { Device } from './device.js';
@@ -231,7 +231,7 @@ test('Profanity, direct TLS', { skip, timeout: 60_000 }, async (t) => {
   await pings(profanity);
 });
 
-/** It pings only what it knows to answer that: what it asked when it logged in is answered before this. */
+/** It pings only entities that support it, so wait for the queries of its login. */
 async function pings(profanity: Profanity): Promise<void> {
   await profanity.types('/disco info localhost');
   await profanity.sees(/urn:xmpp:ping/);

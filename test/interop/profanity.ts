@@ -1,4 +1,4 @@
-/** Profanity (libstrophe), in a terminal of tmux: what people type, and what they see. */
+/** Profanity (libstrophe) in a terminal of tmux: typed commands, and displayed text. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -10,7 +10,7 @@ import type { Account } from './device.js';
 
 const run = promisify(execFile);
 
-/** Patience with what has to be seen, in ms. */
+/** Timeout for expected text, in ms. */
 const patience = 15_000;
 
 export class Profanity {

@@ -1,4 +1,4 @@
-/** HAProxy and NGINX in front: clients keep their own addresses. docs/admin.md has the same settings. */
+/** HAProxy and NGINX as reverse proxies: clients keep their own addresses. docs/admin.md has the same settings. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -23,7 +23,7 @@ const place = (program: string): string | undefined =>
     .find((file) => existsSync(file));
 const absent = ['haproxy', 'nginx'].filter((program) => place(program) === undefined);
 
-/** Ports of 127.0.0.1 that nobody has now. */
+/** Free ports of 127.0.0.1. */
 async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
   await Promise.all(servers.map((server) => once(server, 'listening')));

@@ -1,6 +1,6 @@
 /**
- * A way to the server that can be cut: what a change of networks looks like to both ends. It is as slow as a good network:
- * xmpp.js does not hear an answer that comes before the system told it that the question was sent.
+ * A connection to the server that can be cut, like a change of networks. It is as slow as a good network: xmpp.js
+ * misses an answer that arrives before the system has reported that the request was sent.
  */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { Transform } from 'node:stream';
@@ -29,7 +29,7 @@ export class Relay {
         socket.on('error', () => {});
         socket.once('close', () => {
           relay.#sockets.delete(socket);
-          // Where it ended in order, what is still under way arrives, and then the end of it.
+          // After an orderly end, data in transit arrives, and then the end.
           if (!socket.readableEnded) reset(other);
         });
       }

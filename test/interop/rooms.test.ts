@@ -42,12 +42,12 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
   let owner: Device;
   let member: Device;
   let guest: Device;
-  /** The room's id of what the owner has heard, by its text. */
+  /** The room's archive id of a message that the owner has received, by text. */
   const heard = new Map<string, string>();
   /** What each is known by in the room (XEP-0421). */
   let guestId: string | undefined;
 
-  /** One says it, the others hear it. Resolves with the id in the room's archive. */
+  /** One sends, and all others receive. Resolves with the id in the room's archive. */
   const speaks = async (from: Device, nick: string, body: string, to: readonly Device[]): Promise<string> => {
     await from.rooms.say(room, body);
     const copies = await Promise.all(

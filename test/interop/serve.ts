@@ -17,7 +17,7 @@ for (const [address, password] of Object.entries(accounts)) {
   if (!(await server.accounts.exists(jid.bare))) await server.accounts.create(jid, password);
 }
 await server.start();
-// Whoever started it is gone: nobody would end it.
+// The parent process is gone.
 process.stdin.on('end', () => process.exit(2));
 // Each line is a step of the wall clock, in ms, and is answered by one.
 createInterface(process.stdin).on('line', (line) => {

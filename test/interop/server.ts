@@ -10,7 +10,7 @@ import { createInterface, type Interface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Bound, ListenerKind } from '../../src/server/listeners.js';
 
-/** What serve.ts is told. */
+/** Commands for serve.ts. */
 export interface Settings {
   readonly config: Readonly<Record<string, unknown>>;
   /** Passwords by bare address. Those that are not there yet are made. */
@@ -19,7 +19,7 @@ export interface Settings {
   readonly clock?: number;
 }
 
-/** What serve.ts says when it listens. */
+/** Output of serve.ts when it listens. */
 export interface Ready {
   readonly listening: readonly Bound[];
 }
@@ -57,7 +57,7 @@ export class ServerProcess {
   #process: ChildProcess | undefined;
   #lines: Interface | undefined;
   #listening: readonly Bound[] = [];
-  /** What it logged, line by line, over all starts; as JSON. */
+  /** Its log lines over all starts, as JSON. */
   readonly log: string[] = [];
 
   private constructor(data: string, isOurs: boolean, { config = {}, accounts }: ServerOptions) {
@@ -96,7 +96,7 @@ export class ServerProcess {
       return JSON.parse(line) as Ready;
     });
     this.#listening = ready.listening;
-    // The next start listens at the same places.
+    // The next start listens on the same addresses.
     const listen: Partial<Record<ListenerKind, string[]>> = {};
     for (const { kind, address, port } of ready.listening)
       (listen[kind] ??= []).push(`${isIPv6(address) ? `[${address}]` : address}:${port}`);
@@ -166,7 +166,7 @@ export class ServerProcess {
   }
 }
 
-/** Rejects, naming `what`, where the work is not done in so many ms. */
+/** Rejects with `what` if the work takes more than so many ms. */
 export async function within<T>(ms: number, what: string, work: () => Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {

@@ -12,7 +12,7 @@ export interface SlixmppOptions extends Account {
   readonly tls: 'starttls' | 'direct';
   /** The certificate to trust, in PEM. */
   readonly certificate: string;
-  /** Only this mechanism. Default: what the library prefers. */
+  /** Only this mechanism. Default: the library's preference. */
   readonly only?: string;
   /** No TLS 1.3. */
   readonly tls12?: boolean;

@@ -1,5 +1,5 @@
-"""Two clients on slixmpp, one of which sends the other bytes through the proxy that it finds on the server (XEP-0065), and
-gets some back; tells by one line of JSON what was sent and what came."""
+"""Two clients on slixmpp, one of which sends bytes to the other through the proxy that it discovers (XEP-0065),
+and receives some. Prints one line of JSON with the bytes sent and received."""
 import asyncio
 import hashlib
 import json

@@ -1,5 +1,5 @@
-"""A component on slixmpp (XEP-0114): it accepts every subscription, sends messages back, and asks the server what it is. Tells
-by lines of JSON what happens; ends with its standard input."""
+"""A component on slixmpp (XEP-0114): it accepts every subscription, echoes messages, and queries the server.
+Prints events as lines of JSON; exits with its standard input."""
 import asyncio
 import json
 import sys

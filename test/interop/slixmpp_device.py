@@ -1,5 +1,5 @@
-"""One device on slixmpp, led by lines of JSON: a request is {"id", "do", "args"}, answered by {"id", "result"} or
-{"id", "error"}; what happens to the device is told as {"happening": ...}, in the terms of device.ts."""
+"""One device on slixmpp, controlled by lines of JSON: a request is {"id", "do", "args"}, answered by {"id",
+"result"} or {"id", "error"}; events are printed as {"happening": ...}, in the terms of device.ts."""
 import asyncio
 import base64
 import json
@@ -18,7 +18,7 @@ from slixmpp.plugins.xep_0292.stanza import VCard4
 
 
 class Kept(ElementBase):
-    """What the tests keep in private XML storage (XEP-0049)."""
+    """Data of the tests in private XML storage (XEP-0049)."""
 
     name = 'kept'
     namespace = 'test:kept'
@@ -213,7 +213,7 @@ class Device(ClientXMPP):
             write({'happening': {'kind': 'contact', 'jid': str(jid), 'subscription': item['subscription'],
                                  'name': item['name']}})
 
-    # --- what it is asked ------------------------------------------------------------------------------------------
+    # --- requests --------------------------------------------------------------------------------------------------
 
     async def do_online(self):
         self.is_wanted = True
@@ -369,7 +369,7 @@ class Device(ClientXMPP):
         answer = await self.plugin['xep_0050'].get_commands(of)
         return [node for _, node, _ in answer['disco_items']['items']]
 
-    # --- what it publishes -----------------------------------------------------------------------------------------
+    # --- publishing ------------------------------------------------------------------------------------------------
 
     async def do_setAvatar(self, media_type, encoded):
         data = base64.b64decode(encoded)

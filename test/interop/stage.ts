@@ -9,14 +9,14 @@ import { installed } from './libraries.js';
 import { Relay } from './relay.js';
 import { ServerProcess, within } from './server.js';
 
-/** What run.sh made, and every client is told to trust. */
+/** Created by run.sh; every client trusts it. */
 export const certificate = join(installed, 'localhost.crt');
 
 export const password = 'pencil & <sharpener>';
 /** For those that encode it rightly. */
 export const hardPassword = 'Blümchen & <Söhne> 🌼';
 
-/** Programs that run.sh could not install, and said so. */
+/** Programs that run.sh could not install. */
 const absent = (process.env.WAXWING_INTEROP_WITHOUT ?? '').split(' ');
 
 /** For the option `skip` of tests. */
@@ -69,7 +69,7 @@ export class Stage {
     return this.#server;
   }
 
-  /** An account that nobody has used. */
+  /** An unused account. */
   account(resource: string, secret: typeof password | typeof hardPassword = password): Account {
     const bare = (secret === password ? this.#free : this.#freeHard).shift();
     assert.ok(bare !== undefined, 'more accounts are needed');
@@ -90,7 +90,7 @@ export class Stage {
     return relay;
   }
 
-  /** Ends the device with the file, if nobody has before. */
+  /** Ends the device with the file, unless a test has done so. */
   async keep(device: Device | Promise<Device>): Promise<Device> {
     const kept = await device;
     this.#devices.push(kept);

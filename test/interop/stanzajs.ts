@@ -168,8 +168,8 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
     const delayed = carbon === undefined && delay !== undefined;
     inbox.put({ kind: 'message', from, type, body, carbon, delayed, ids, occupant });
   };
-  // What it writes while the connection breaks fails in nobody's hands, and then it does not notice that the connection
-  // is gone.
+  // A write during the disconnection is an unhandled rejection, and then the library does not detect that the
+  // connection is closed.
   agent.on('connected', () => {
     const { transport } = agent;
     if (transport === undefined) return;
@@ -187,7 +187,7 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
     const chosen = /^<auth [^>]*mechanism="([^"]+)"/.exec(xml)?.[1];
     if (chosen !== undefined) mechanism = chosen;
   });
-  // What a carbon copies is emitted as a message too: it is told once, as a carbon.
+  // The content of a carbon is emitted as a message too; report it once, as a carbon.
   const copied = new WeakSet<Message>();
   for (const direction of ['sent', 'received'] as const)
     agent.on(`carbon:${direction}`, ({ carbon }: Message) => {

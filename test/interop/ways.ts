@@ -11,11 +11,11 @@ export interface Way {
   readonly name: string;
   readonly program: 'javascript' | 'slixmpp';
   readonly listener: ListenerKind;
-  /** What it logs in by, left to itself. */
+  /** Its default mechanism. */
   readonly mechanism: string;
   /** It binds by XEP-0386, and so is not sent offline messages but finds them in the archive. */
   readonly readsArchive?: boolean;
-  /** It resumes with too small a count, and is sent again what it has: xmpp.js does not count answers to its IQs. */
+  /** It resumes with a count that is too low, and gets stanzas again: xmpp.js does not count answers to its IQs. */
   readonly miscounts?: boolean;
   /** `port`: of the listener, or of a relay to it. */
   device(account: Account, port: number): Device | Promise<Device>;

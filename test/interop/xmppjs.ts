@@ -34,18 +34,18 @@ interface XmppJs {
 export interface XmppJsOptions extends Account {
   /** xmpp://host:port (STARTTLS), xmpps://host:port, ws://host:port/path, wss://host:port/path. */
   readonly service: string;
-  /** Only this mechanism. Default: what the library prefers. */
+  /** Only this mechanism. Default: the library's preference. */
   readonly only?: string;
   /** The name by which XEP-0388 knows the client again: a UUID. */
   readonly clientId?: string;
-  /** Where tokens for FAST (XEP-0484) are kept. With one in it, the password is not given to the library. */
+  /** Storage for FAST tokens (XEP-0484). With a token, the library does not get the password. */
   readonly tokens?: { token?: object };
   readonly anonymous?: boolean;
 }
 
 export async function xmppJs(options: XmppJsOptions): Promise<Device> {
   const { client, xml } = await library<XmppJs>('@xmpp/client');
-  // Node 20 has none of its own, which the library counts on.
+  // Node 20 lacks it, and the library needs it.
   globalThis.WebSocket ??= (await library<{ default: typeof WebSocket }>('ws')).default;
   const { bare, resource, password, service, only, tokens, anonymous = false } = options;
   const inbox = new Inbox(`${bare}/${resource} (xmpp.js)`);

@@ -186,7 +186,7 @@ test('existence is cached in both senses, and updated by changes', async () => {
     assert.equal(await accounts.exists(juliet), true);
     assert.equal(await accounts.exists(nurse.bare), false);
   }
-  assert.equal(reads.count, 1); // the nurse, once: juliet is known since she was made
+  assert.equal(reads.count, 1); // the nurse, once: juliet is cached since her creation
   assert.equal(accounts.exists(juliet), true);
   assert.equal(accounts.exists(nurse.bare), false);
   await accounts.create(nurse, 'how now');

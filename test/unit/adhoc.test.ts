@@ -71,7 +71,7 @@ test('commands are listed for users who may run them', async () => {
     );
   assert.deepEqual(await listed(alice), ['wizard', 'simple']);
   assert.deepEqual(await listed(admin), ['wizard', 'simple', 'ruin']);
-  // What one may run at the server is found at one's own account too
+  // Commands for users at the server are also listed at the user's own account
   assert.deepEqual(await listed(alice, 'alice@example.org'), ['wizard', 'simple', 'own']);
   assert.deepEqual(await listed(bob, 'alice@example.org'), []);
   assert.match(await alice.asks(disco_('info', NS.commands)), /category="automation" type="command-list"/);

@@ -1,4 +1,4 @@
-/** What a stanza has to be to come in, over a client's stream and over one between servers (routing/admission.ts). */
+/** The requirements on stanzas of clients' and servers' streams (routing/admission.ts). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Jid, JidError } from '../../src/server/address/jid.js';
@@ -9,7 +9,7 @@ import { readElement } from '../../src/server/xml/reader.js';
 
 const romeo = Jid.parse('romeo@verona/orchard');
 
-/** What came of an element: the stanza as it goes on, the refusal, or the stream error. */
+/** The result for an element: the admitted stanza, the refusal, or the stream error. */
 function outcome(xml: string, sender: Jid | undefined, lang?: string): string {
   const hits: string[] = [];
   const admission = new Admission({
@@ -45,14 +45,14 @@ for (const [what, xml, expected] of [
   ['no from', `<message to="juliet@verona"/>`, `<message ${fromRomeo}/>`],
   ['its own full address', `<message to="juliet@verona" from="romeo@verona/orchard"/>`, `<message ${fromRomeo}/>`],
   [
-    'its own address in other letters',
+    'its own address in another case',
     `<message to="juliet@verona" from="ROMEO@Verona/orchard"/>`,
     `<message ${fromRomeo}/>`,
   ],
   ['its own bare address', `<message to="juliet@verona" from="romeo@verona"/>`, `<message ${fromRomeo}/>`],
-  ["somebody else's address", `<message to="juliet@verona" from="tybalt@verona"/>`, 'stream invalid-from'],
-  ['from that is no address', `<message to="juliet@verona" from="@"/>`, 'stream invalid-from'],
-  ['to that is no address', `<message to="@"/>`, 'refused jid-malformed to romeo@verona/orchard'],
+  ["another account's address", `<message to="juliet@verona" from="tybalt@verona"/>`, 'stream invalid-from'],
+  ['an invalid from', `<message to="juliet@verona" from="@"/>`, 'stream invalid-from'],
+  ['an invalid to', `<message to="@"/>`, 'refused jid-malformed to romeo@verona/orchard'],
   ['no to', `<presence/>`, `<presence from="romeo@verona/orchard"/>`],
   [
     'presence at the limit',
@@ -65,7 +65,7 @@ for (const [what, xml, expected] of [
     'refused policy-violation to romeo@verona/orchard, presence_bytes',
   ],
   [
-    'presence of few characters and many bytes',
+    'presence with few characters and many bytes',
     `<presence><x>ééééééé</x></presence>`,
     'refused policy-violation to romeo@verona/orchard, presence_bytes',
   ],
@@ -73,11 +73,15 @@ for (const [what, xml, expected] of [
   ['an IQ without type', `<iq id="1"><x/></iq>`, 'refused bad-request to romeo@verona/orchard'],
   ['an IQ of unknown type', `<iq id="1" type="GET"><x/></iq>`, 'refused bad-request to romeo@verona/orchard'],
   ['a request without child', `<iq id="1" type="set"/>`, 'refused bad-request to romeo@verona/orchard'],
-  ['a request with two', `<iq id="1" type="get"><x/><y/></iq>`, 'refused bad-request to romeo@verona/orchard'],
-  ['a result with two', `<iq id="1" type="result"><x/><y/></iq>`, 'refused bad-request to romeo@verona/orchard'],
-  ['a result with none', `<iq id="1" type="result"/>`, `<iq from="romeo@verona/orchard" type="result" id="1"/>`],
+  ['a request with two children', `<iq id="1" type="get"><x/><y/></iq>`, 'refused bad-request to romeo@verona/orchard'],
   [
-    'an error with two',
+    'a result with two children',
+    `<iq id="1" type="result"><x/><y/></iq>`,
+    'refused bad-request to romeo@verona/orchard',
+  ],
+  ['a result without a child', `<iq id="1" type="result"/>`, `<iq from="romeo@verona/orchard" type="result" id="1"/>`],
+  [
+    'an error with two children',
     `<iq id="1" type="error"><x/><y/></iq>`,
     `<iq from="romeo@verona/orchard" type="error" id="1"><x/><y/></iq>`,
   ],
@@ -95,8 +99,8 @@ for (const [what, xml, expected] of [
   ["another domain's address", `<message to="juliet@verona" from="friar@padua"/>`, 'stream invalid-from'],
   ['no from', `<message to="juliet@verona"/>`, 'stream improper-addressing'],
   ['no to', `<message from="friar@mantua"/>`, 'stream improper-addressing'],
-  ['a from that is no address', `<message to="juliet@verona" from="@mantua"/>`, 'stream improper-addressing'],
-  ['a to that is no address', `<message to="@" from="friar@mantua"/>`, 'not an address'],
+  ['an invalid from', `<message to="juliet@verona" from="@mantua"/>`, 'stream improper-addressing'],
+  ['an invalid to', `<message to="@" from="friar@mantua"/>`, 'not an address'],
   [
     'an IQ without id',
     `<iq type="get" to="verona" from="friar@mantua"><x/></iq>`,

@@ -71,9 +71,9 @@ test('a disco#info result matches its own hash', () => {
 
 for (const [what, query] of Object.entries({
   'no identity': answer(feature('a')),
-  'an identity twice': answer(identity(exodus), identity(exodus), feature('a')),
-  'a feature twice': answer(identity(exodus), feature('a'), feature('a')),
-  'a form type twice': answer(identity(exodus), form(hidden('urn:x')), form(hidden('urn:x'), field('a', 'b'))),
+  'a duplicate identity': answer(identity(exodus), identity(exodus), feature('a')),
+  'a duplicate feature': answer(identity(exodus), feature('a'), feature('a')),
+  'a duplicate form type': answer(identity(exodus), form(hidden('urn:x')), form(hidden('urn:x'), field('a', 'b'))),
   'a form of two types': answer(identity(exodus), form(hidden('urn:x', 'urn:y'))),
   'a separator in a feature': answer(identity(exodus), feature('a<b')),
   'a separator in a name': answer(identity({ ...exodus, name: 'x<http://jabber.org/protocol/muc' })),

@@ -33,7 +33,7 @@ test('which messages are copied (§6.1)', () => {
     ['not to be copied (XEP-0334)', 'chat', `${BODY}<no-copy xmlns='${NS.hints}'/>`, false],
     ['a direct invitation', 'normal', `<x xmlns='${NS.conference}' jid='r@m'/>`, true],
     ['a mediated invitation', 'normal', `<x xmlns='${NS.mucUser}'><invite from='a@b'/></x>`, true, 'in', room],
-    ['other words of a room', 'normal', ROOM, false, 'in', room],
+    ['other messages of a room', 'normal', ROOM, false, 'in', room],
     ['private, from a room', 'chat', BODY + ROOM, false, 'in', occupant],
     ['private, to a room', 'chat', BODY + ROOM, true, 'out', occupant],
   ];

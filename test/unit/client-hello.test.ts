@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { connect } from 'node:tls';
 import { readHello } from '../../src/server/transport/client-hello.js';
 
-/** What OpenSSL says first. */
+/** The first message of OpenSSL. */
 async function helloOf(servername: string): Promise<Buffer> {
   const server = createServer();
   server.listen(0, '127.0.0.1');

@@ -39,11 +39,11 @@ test('a step of the wall clock is not elapsed time', () => {
 test('time elapsed between two processes', () => {
   const then = { wall: 10 * hour, uptime: 5 * hour };
   const cases = [
-    ['the clock went right', { wall: 11 * hour, uptime: 6 * hour }, hour],
-    ['the clock was set back', { wall: 9 * hour, uptime: 6 * hour }, hour],
-    ['the clock was set forward', { wall: 99 * hour, uptime: 5 * hour }, 0],
+    ['a correct clock', { wall: 11 * hour, uptime: 6 * hour }, hour],
+    ['a clock set back', { wall: 9 * hour, uptime: 6 * hour }, hour],
+    ['a clock set forward', { wall: 99 * hour, uptime: 5 * hour }, 0],
     ['a reboot', { wall: 11 * hour, uptime: 0.5 * hour }, hour],
-    ['a reboot, and the clock was set back', { wall: 9 * hour, uptime: 0.5 * hour }, 0.5 * hour],
+    ['a reboot, with the clock set back', { wall: 9 * hour, uptime: 0.5 * hour }, 0.5 * hour],
   ] as const;
   for (const [what, now, elapsed] of cases) assert.equal(elapsedSince(then, now), elapsed, what);
   assert.ok(elapsedSince(moment()) < 1000);

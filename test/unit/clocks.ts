@@ -1,4 +1,4 @@
-/** The system's clocks, in a test's hands: what somebody does to them while the server runs. */
+/** The system's clocks under the control of a test, which changes them while the server runs. */
 
 /** Steps of the wall clock and of the monotonic clock, in ms. They go on running from where they were put. */
 export interface Clocks {

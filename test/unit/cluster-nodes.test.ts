@@ -90,7 +90,7 @@ class World {
     if (this.random() < 0.2) return turn();
   }
 
-  /** Resolves when each node has the newest view, nothing moves and each slot has somebody who acts. */
+  /** Resolves when each node has the latest view, no slot moves, and each slot has a home. */
   async rest(): Promise<void> {
     const isAtRest = (): boolean => {
       const nodes = [...this.nodes.values()];
@@ -116,7 +116,7 @@ class World {
 
 const users = Array.from({ length: 40 }, (_, n) => Jid.parse(`user${n}@example.org`));
 
-/** Says something from each node to somebody in each turn, until it is stopped. Numbers count for each sender and user. */
+/** Sends from each node to a user in each turn until stopped. Numbers are counted per sender and user. */
 function talk(world: World): () => Promise<string[]> {
   let isOver = false;
   const counters = new Map<string, number>();
@@ -133,7 +133,7 @@ function talk(world: World): () => Promise<string[]> {
         const payload = `${line} ${count}`;
         const away = node.of(user);
         if (away === undefined) {
-          // What lives here is handled here, behind nothing.
+          // A local address is handled locally, without a queue.
           assert.equal(world.actors.get(slotOf(user.bare)), id);
           world.arrived.push({ at: id, to: user.bare, payload, isAgain: false });
           sent.push(payload);
@@ -241,7 +241,7 @@ for (const seed of seeds)
     for (let n = 0; n < 30; n++) await turn();
     const sent = await stop();
     await world.rest();
-    // What the dead one said last is lost with it, and nobody was told otherwise.
+    // The last messages of the dead node are lost with it, and were not acknowledged.
     assertInOrder(world, sent, /^[ac] /);
     world.expelled.length = 0;
     await world.start('b');
@@ -310,7 +310,7 @@ test('questions are answered at the home, in order, with a deadline and a bound'
 
 test('an unreachable node fences itself', async () => {
   const world = new World(1, false);
-  // Far above what a busy machine needs to connect them.
+  // Far more than a busy machine needs to connect them.
   const a = await world.start('a', { unreachableMs: 1500 });
   await world.start('b');
   await world.rest();

@@ -73,7 +73,7 @@ test('slots are distributed evenly, with the fewest moves', () => {
     const shares = [...counts(slots).values()];
     assert.equal(shares.length, n + 1);
     assert.ok(Math.max(...shares) - Math.min(...shares) <= 1);
-    // What the newcomer gets, and nothing besides.
+    // The slots of the new member only.
     assert.equal(moved(view.slots, slots), counts(slots).get(n));
     assert.deepEqual(deal({ ...view, slots }), slots);
     view = { ...view, slots };

@@ -1,4 +1,4 @@
-/** External components (XEP-0114): how they share senders, what waits for them, and what their configuration must say. */
+/** External components (XEP-0114): distribution of senders, queued stanzas, and their configuration. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -140,7 +140,7 @@ describe('an invalid configuration', () => {
       '5 limits.roster_items: NaN is not a number; write a number',
     ],
     [
-      'unknown keys, wherever they are',
+      'unknown keys at any level',
       'limts = 1\nstanza_bytes = 9\n[limits]\nstanza_byts = 1\nrate = { stanzaburst = 1 }\n[hosts.localhost]\ncertficate = "x"',
       '1 limts: no such key; did you mean limits?',
       '2 stanza_bytes: no such key; did you mean limits.stanza_bytes?',
@@ -149,7 +149,7 @@ describe('an invalid configuration', () => {
       '7 hosts.localhost.certficate: no such key; did you mean hosts.localhost.certificate?',
     ],
     [
-      "modules' tables, by their own schemas",
+      'tables of modules, with their own schemas',
       '[modules]\ndisabled = ["mem"]\n[modules.mam]\npage_limit = 0\npage = 1\n[modules.mum]\n[modules.strict.nested]\nurl = "x"\nul = 1',
       '2 modules.disabled[0]: no such module: "mem"; did you mean "mam"?',
       '4 modules.mam.page_limit: 0 is too small; write more than 0',
@@ -169,7 +169,7 @@ describe('an invalid configuration', () => {
       '8 log.level: "verbos" is not a known value; write one of "fatal", "error", "warn", "info", "debug", "trace", "silent"',
     ],
     [
-      'a choice that is nearly right',
+      'a choice that is almost right',
       '[auth]\nmechanisms = [\n  "PLAIN",\n  "SCRAM-SHA256",\n]\n[tls]\nminimum_version = 1.2',
       '4 auth.mechanisms[1]: "SCRAM-SHA256" is not a known value; did you mean "SCRAM-SHA-256"?',
       '7 tls.minimum_version: 1.2 is a number; write one of "1.2", "1.3"',
@@ -198,12 +198,12 @@ describe('an invalid configuration', () => {
       '2 tls.ciphers: "NONSENSE" has no known cipher; write a list in the syntax of OpenSSL, such as "HIGH"',
     ],
     [
-      'clients in the clear on the network',
+      'clients without TLS on the network',
       '[c2s]\nrequire_encryption = false',
       '2 c2s.require_encryption: false allows passwords and messages to be sent unencrypted on *:5222; keep it true and set c2s.allow_plain_tcp_on_loopback for tests, or listen on loopback addresses only, or confirm with c2s.confirm_plain_anywhere = true',
     ],
     [
-      'HTTP in the clear on the network',
+      'HTTP without TLS on the network',
       '[listen]\nhttp = ["127.0.0.1:80", "0.0.0.0:8080"]',
       '2 listen.http[1]: "0.0.0.0:8080" would serve HTTP without TLS to the network; listen on 127.0.0.1, or use listen.https, or confirm with http.confirm_plain_anywhere = true',
     ],
@@ -213,14 +213,14 @@ describe('an invalid configuration', () => {
       '3 listen.c2s_tls[0]: "127.0.0.1:5222" is already used by listen.c2s; use a different port for each listener',
     ],
     [
-      'values that contradict each other',
+      'contradictory values',
       '[hosts.localhost]\ncertificate = "a"\n[limits]\nstanza_bytes = "1 MiB"\nwrite_queue_bytes = "64 KiB"\n[stream_management]\nhibernate_seconds = "2 days"\n[auth]\nmechanisms = ["EXTERNAL"]',
       '2 hosts.localhost.certificate: there are 1 certificates and 0 keys; write one key per certificate, in the same order',
       '5 limits.write_queue_bytes: 65536 is less than one stanza of limits.stanza_bytes; write at least 1 MiB',
       '7 stream_management.hibernate_seconds: 172800 is more than stream_management.hibernate_max_seconds; write at most 1 day',
       '9 auth.mechanisms: nobody could log in: the only mechanism is EXTERNAL, but clients are not asked for certificates; set tls.client_certificates = true, or add a mechanism such as "SCRAM-SHA-256"',
     ],
-    ['what is no TOML', 'a = 1\nb = = 2', '2 : is not valid TOML: invalid value; see https://toml.io for the syntax'],
+    ['invalid TOML', 'a = 1\nb = = 2', '2 : is not valid TOML: invalid value; see https://toml.io for the syntax'],
   ];
   for (const [name, text, ...expected] of table) test(name, () => assert.deepEqual(told(text), expected));
 

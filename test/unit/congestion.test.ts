@@ -24,7 +24,7 @@ function world(t: TestContext) {
       () => limits.rate_account,
       () => {},
     );
-  /** Whether a stanza is handled, which puts so much into the queues of others; else it waits. */
+  /** Whether a stanza is handled and adds so much to the queues of others; otherwise it waits. */
   const says = (one: Share, length: number, copies: number, done: () => void = () => {}): void => {
     if (congestion.stops(one, length)) {
       congestion.wait(one, () => says(one, length, copies, done));

@@ -40,7 +40,7 @@ test('a key is for one pair of domains, one direction, one stream and one secret
     { ...claim, originating: 'example.com' },
     { ...claim, streamId: 'D60000229E' },
     { receiving: claim.originating, originating: claim.receiving, streamId: claim.streamId },
-    // The spaces keep parts apart.
+    // The spaces separate the parts.
     { receiving: 'xmpp.example.com example.org', originating: '', streamId: 'D60000229F' },
   ];
   for (const other of others) assert.ok(!keys.isValid(key, other), JSON.stringify(other));

@@ -1,4 +1,4 @@
-/** What the documents name is there: files, links, and the functions in CONTRIBUTING.md's path of a message. */
+/** Files, links and functions named in documents exist (CONTRIBUTING.md's path of a message). */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';

@@ -46,7 +46,7 @@ const documents = [
   ...filesIn('conf/', '.toml'),
 ];
 const code = [...filesIn('src/', '.ts'), ...filesIn('scripts/', '.mjs')];
-/** Read for their comments alone: their strings are mostly what people say to each other. */
+/** Only their comments are checked: their strings are mostly messages of people. */
 const tests = ['test/', 'bench/', 'examples/']
   .flatMap((folder) => filesIn(folder, '.ts'))
   .filter((file) => file !== 'test/unit/english.test.ts');
@@ -85,7 +85,7 @@ test('a phrase is found in comments, also across lines, and in strings', () => {
 
 for (const [what, files, split] of [
   ['documents', documents, (text: string) => [text]],
-  ['comments and texts of the code', code, textsOf],
+  ['comments and strings of the code', code, textsOf],
   ['comments of tests', tests, (text: string) => textsOf(text).filter(isComment)],
 ] as const)
   test(`${what} are in plain English`, () => {

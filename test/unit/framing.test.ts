@@ -14,7 +14,7 @@ const tcp = of('stream');
 const webSocket = of('websocket');
 const limits = { stanzaBytes: 1000, depth: 10, attributes: 10 };
 
-/** What the other side reads of what a framing writes. */
+/** What the other side reads from the output of a framing. */
 function read({ mode, read }: typeof tcp, texts: readonly string[]): StreamItem[] {
   const reader = new XmlReader(mode, limits);
   const items: StreamItem[] = [];

@@ -1,4 +1,4 @@
-/** What all share, and nobody can use up. */
+/** A shared bound that no holder can exhaust. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Holdings } from '../../src/server/limits/holdings.js';

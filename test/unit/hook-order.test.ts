@@ -1,4 +1,4 @@
-/** Hooks say by name which others come first; the order of modules in a list means nothing. */
+/** Hooks name the hooks that they follow or precede; the order of modules in a list has no meaning. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, test } from 'node:test';
@@ -42,14 +42,14 @@ function orderOf(all: Readonly<Record<string, Order>>, names = Object.keys(all))
 }
 
 for (const [title, order, expected] of [
-  ['without a word, as the modules are started', { a: {}, b: {} }, 'a b'],
+  ['without constraints, in the order of the modules', { a: {}, b: {} }, 'a b'],
   ['after', { a: { after: ['b'] }, b: {} }, 'b a'],
   ['before', { a: {}, b: { before: ['a'] } }, 'b a'],
   ['before and after', { a: { after: ['b'] }, b: { after: ['c'] }, c: {}, d: { before: ['c'] } }, 'd c b a'],
   ['before all', { a: {}, b: {}, c: { before: 'all' } }, 'c a b'],
   ['after all', { a: { after: 'all' }, b: {}, c: {} }, 'b c a'],
   ['several before all', { a: {}, b: { before: 'all' }, c: { before: 'all' } }, 'b c a'],
-  ['a module that does not run', { a: { after: ['gone'] }, b: { before: ['gone'] } }, 'a b'],
+  ['a module that is not running', { a: { after: ['gone'] }, b: { before: ['gone'] } }, 'a b'],
   ['itself', { a: { after: ['a'], before: ['a'] }, b: {} }, 'a b'],
   ['a name that every object has', { a: { after: ['constructor'] }, b: {} }, 'a b'],
 ] as const) {

@@ -215,7 +215,7 @@ test('there are no circular imports', () => {
   assert.deepEqual(circlesOf(imports.filter(({ to }) => to.endsWith('.ts'))), []);
 });
 
-/** Types alone: what a module provides, for those that need it. */
+/** Types only: the services of a module, for those that need them. */
 const isService = ({ to, isType }: Import) => isType && to.endsWith('/services.ts');
 
 test('modules import only types of services of each other', () => {
@@ -260,7 +260,7 @@ test('waxwing/module includes all services and events of the standard modules', 
   assert.ok(merging.length > 10);
 });
 
-/** Whoever opens a file reads it to its end. */
+/** A file is short enough to be read as a whole. */
 const mostLines = 600;
 
 /** Files that are longer, as long as they have not been divided. */

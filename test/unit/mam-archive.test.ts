@@ -86,7 +86,7 @@ test('the acknowledgement waits for both archives, the message does not', async 
   const waiting: Promise<unknown>[] = [];
   const session = connect(`${romeo}/orchard`).session;
   const origin = { session, acknowledges: true, acknowledgeAfter: (one: Promise<unknown>) => void waiting.push(one) };
-  // What is known of the account is in memory after its first message.
+  // The data of the account is cached after its first message.
   await host.fromSession(Stanza.parse(chat(juliet, 'one')).with({ from: session.jid }), session, origin);
   waiting.length = 0;
   const done = host.fromSession(Stanza.parse(chat(juliet, 'two')).with({ from: session.jid }), session, origin);
@@ -193,7 +193,7 @@ test('archived and other offline messages are delivered in order, also by the ne
   await orchard.says(chat(juliet, 'one'));
   await orchard.says(chat(juliet, 'two', `<no-permanent-store xmlns='${NS.hints}'/>`));
   await orchard.says(chat(juliet, 'three'));
-  await references.set(juliet.bare, [['an id that is in no archive', 1]]);
+  await references.set(juliet.bare, [['an id that is not archived', 1]]);
   const [one] = await kept(juliet);
   const next = await startHost([roster, presence, stanzaIds, mam, offline], { storage });
   const balcony = next.connect(`${juliet}/balcony`);
@@ -245,7 +245,7 @@ test('a full offline store loses nothing that is archived', async () => {
   const orchard = connect(`${romeo}/orchard`);
   for (let n = 0; n < 5; n++) await orchard.says(chat(juliet, `${n}`));
   assert.deepEqual(orchard.received, []);
-  // The limit is for what the archive does not have.
+  // The limit is for messages that are not archived.
   assert.equal(await references.count(juliet.bare), 5);
   assert.equal((await kept(juliet)).length, 5);
   const whole = (body: string) => chat(juliet, body, `<no-permanent-store xmlns='${NS.hints}'/>`);

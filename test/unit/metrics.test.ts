@@ -54,7 +54,7 @@ test('metrics in the format of Prometheus', async () => {
       'waxwing_storage_seconds_count{store="roster",operation="set"} 4',
     ])
       assert.ok(lines.includes(line), line);
-    // counters are read anew, not added up, at every scrape
+    // counters are read, not accumulated, at every scrape
     assert.ok((await metrics.text()).text.includes('waxwing_limits_hit_total{limit="roster_items"} 2'));
   } finally {
     metrics.stop();

@@ -18,11 +18,11 @@ import { strictTree } from '../strict.js';
 
 export interface Client {
   readonly session: Session;
-  /** What was sent to it, the oldest first, as XML. */
+  /** Stanzas sent to it, the oldest first, as XML. */
   readonly received: string[];
-  /** Says something, and resolves when it has been dealt with. */
+  /** Sends a stanza, and resolves when it has been handled. */
   says(xml: string): Promise<void>;
-  /** Says something; resolves with what came meanwhile, which is then no more in `received`. */
+  /** Sends a stanza; resolves with the received ones, and removes them from `received`. */
   asks(xml: string): Promise<string>;
   /** Becomes available, for those who look at the session and those who hear of it. */
   appears(presence?: string): Promise<void>;
@@ -98,7 +98,7 @@ export async function startHost(
     const origin = { ...serverOrigin, session };
     const says = async (xml: string) => {
       await host.fromSession(Stanza.parse(xml).with({ from: session.jid }), session, origin);
-      // Answers of many stanzas go out in turns. These clients take everything, so none of them waits for long.
+      // Long answers are sent in turns. These clients read everything, so none of them waits for long.
       while ([...streams.keys()].some((one) => one.isPouring)) await new Promise((resolve) => setImmediate(resolve));
       checkReadable();
     };

@@ -1,8 +1,8 @@
 /**
- * What modules may not do because each account has one home: look at sessions of anybody but the owner of the passage,
- * event, request or question in hand (named `owner`). And because a session can move to another process, or be another
- * object after a restart: keep something by a session, tell sessions apart by identity, write a field of one. What they
- * know of it they declare (`sessionState`).
+ * What modules must not do because each account has one home: access sessions of anyone except the owner of the current
+ * passage, event, request or question (named `owner`). And because a session can move to another process, or be another
+ * object after a restart: use a session as a key, compare sessions by identity, or write their fields. Modules declare
+ * the state of sessions (`sessionState`).
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';

@@ -1,4 +1,4 @@
-/** Stores are named within their module, and what a database has already is found under its name. */
+/** Stores are named within their module, and data of existing databases is found under its name. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +14,7 @@ import { MemoryStorage } from '../../src/storage/memory.js';
 import { openSqlite } from '../../src/storage/sqlite/index.js';
 import { startHost } from './module-host.js';
 
-/** Databases have these. A name that is changed or missing here makes what is stored under it unreachable. */
+/** Databases have these. Changing or removing a name makes its data unreachable. */
 const storedBefore = [
   'acquaintances',
   'archive',
@@ -79,7 +79,7 @@ test("modules cannot use the names of the server's stores", async () => {
   assert.deepEqual([...opened].sort(), [...coreStores].sort());
 });
 
-/** Keeps one number for each account, which it counts up. */
+/** Stores one number for each account, and increments it. */
 const counter = (name: string): ModuleDefinition =>
   defineModule({
     name,
@@ -153,8 +153,8 @@ for (const [title, modules, message] of [
     [{ stores: { mine: { shape: 'map' } } }, { name: 'two', stores: { x: { shape: 'map', storedAs: 'one/mine' } } }],
     /module two declares a store one\/mine, which module one already has/,
   ],
-  ['a store with an odd name', [{ stores: { 'a/b': { shape: 'map' } } }], /invalid store name "a\/b"/],
-  ['a module with an odd name', [{ name: 'one/two' }], /invalid module name "one\/two"/],
+  ['a store with an invalid name', [{ stores: { 'a/b': { shape: 'map' } } }], /invalid store name "a\/b"/],
+  ['a module with an invalid name', [{ name: 'one/two' }], /invalid module name "one\/two"/],
   ['a module without a name', [{ name: '' }], /invalid module name ""/],
 ] as const)
   test(`the start is refused: ${title}`, async () => {

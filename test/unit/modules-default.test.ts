@@ -8,7 +8,7 @@ import { standardModules } from '../../src/modules/index.js';
 import { createServer } from '../../src/server/index.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 
-/** Starts and stops a server with these tables; answers with what it logged of errors and warnings. */
+/** Starts and stops a server with these tables; returns its logged errors and warnings. */
 async function runs(modules: Readonly<Record<string, unknown>>): Promise<string[]> {
   const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
   const logged: string[] = [];

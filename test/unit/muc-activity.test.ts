@@ -57,7 +57,7 @@ test('a room handles its events one after another', async () => {
     done.push('first ends');
   });
   const second = coven.turn(() => {
-    // what it sets off itself waits as well
+    // its own follow-up events wait as well
     void coven.turn(() => void done.push('third'));
     done.push('second');
   });

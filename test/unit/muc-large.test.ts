@@ -1,4 +1,4 @@
-/** Rooms of some hundred occupants, on links that count what is sent: what happens costs no more than the XEPs ask for. */
+/** Rooms of some hundred occupants, on links that count stanzas: events cost no more than the XEPs require. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import presence from '../../src/modules/rfc-6121-presence/index.js';
@@ -61,7 +61,7 @@ test('XEP-0045 §7.2: a join costs a presence from each and to each occupant, a 
     others[7]!.says(`<message xmlns='${NS.client}' to='${room}' type='groupchat'><body>Hail</body></message>`);
   assert.equal((await counted(speaks)).all, there + 1);
   const again = () => others[7]!.says(joins('nick7'));
-  // §17.3: nobody else sees the new occupant
+  // §17.3: nobody else gets the new occupant's presence
   const synchronised = await counted(again, others[7]);
   assert.equal(synchronised.all, synchronised.one);
   const leaves = () => guest.says(`<presence xmlns='${NS.client}' to='${room}/guest' type='unavailable'/>`);
@@ -141,7 +141,7 @@ test('XEP-0463 §5.2: a change of a list is sent once to each, and long lists in
   assert.equal(parts.join('').match(/<item /g)?.length, 1001);
   const current = owner.received.find((xml) => xml.includes('code="110"'))!;
   assert.ok(current.includes(`until="${versions[2]![1]}"`));
-  // who has the version of a part asks for all
+  // a user with the version of a part requests everything
   const guest = client('guest');
   await owner.says(
     `<iq xmlns='${NS.client}' type='set' id='g' to='${room}'><query xmlns='${NS.mucAdmin}'><item affiliation='admin' jid='guest@example.org'/></query></iq>`,

@@ -22,16 +22,16 @@ test('which messages are stored (XEP-0160 §3, XEP-0334 §4)', () => {
     ['chat with a body', 'chat', BODY, true],
     ['normal with a body', 'normal', BODY, true],
     ['without a type, with a body', '', BODY, true],
-    ['normal with something else', 'normal', "<x xmlns='jabber:x:conference' jid='a@b'/>", true],
+    ['normal with another payload', 'normal', "<x xmlns='jabber:x:conference' jid='a@b'/>", true],
     ['encrypted without a body', 'chat', "<encrypted xmlns='urn:xmpp:omemo:2'/>", true],
     ['a subject', 'normal', '<subject>News</subject>', true],
     ['a receipt', 'chat', `<received xmlns='${NS.receipts}' id='1'/>`, true],
     ['a marker', 'chat', `<displayed xmlns='${NS.markers}' id='1'/>`, true],
     ['a chat state', 'chat', TYPING, false, true],
     ['a chat state of a thread', 'chat', `${TYPING}<thread>x</thread>${hint('no-permanent-store')}`, false, true],
-    ['a chat state that is to be stored', 'chat', TYPING + hint('store'), true],
-    ['not to be stored', 'chat', BODY + hint('no-store'), false, false],
-    ['not to be archived', 'chat', BODY + hint('no-permanent-store'), true],
+    ['a chat state with a store hint', 'chat', TYPING + hint('store'), true],
+    ['with no-store', 'chat', BODY + hint('no-store'), false, false],
+    ['with no-permanent-store', 'chat', BODY + hint('no-permanent-store'), true],
     ['nothing', 'normal', '', false, true],
     ['an event of a node', '', `<event xmlns='${NS.pubsubEvent}'/>`, false, true],
     ['a carbon', 'chat', `<received xmlns='${NS.carbons}'/>`, false, true],
@@ -84,7 +84,7 @@ function acknowledging(full: string) {
     sent,
     says,
     bodies: () => sent.map(({ body }) => body),
-    /** Resolves once so many messages were sent to it in all. */
+    /** Resolves once so many messages in total were sent to it. */
     has: async (count: number) => {
       while (sent.length < count) await new Promise<void>((resolve) => watchers.push(resolve));
     },

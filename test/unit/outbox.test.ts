@@ -35,7 +35,7 @@ for (const seed of [1, 2, 3, 4, 5])
           refuse: (stanza) => {
             assert.equal(outcome.get(stanza.id!), 'taken');
             outcome.set(stanza.id!, 'refused');
-            // Whoever is told may answer at once.
+            // The callback may answer immediately.
             if (below(4) === 0) say(at);
           },
           filled: () => void filled[at]!++,

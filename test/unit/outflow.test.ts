@@ -1,4 +1,4 @@
-/** docs/decisions/0009-pacing.md: what many sessions have to be told leaves time for others in each turn of the event loop. */
+/** docs/decisions/0009-pacing.md: output for many sessions leaves time for others in each turn of the event loop. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Jid } from '../../src/server/address/jid.js';

@@ -10,7 +10,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { type Client, startHost } from './module-host.js';
 
-/** Nobody hears of `blocked@example.org`; and what the server told its modules. */
+/** Presence does not reach `blocked@example.org`; and the events for modules. */
 const told: string[] = [];
 const observer = defineModule({
   name: 'observer',
@@ -34,7 +34,7 @@ const { host, account, connect, directory, limits, router, storage, stop } = awa
 );
 after(stop);
 
-/** What goes to other servers. */
+/** Stanzas for other servers. */
 const remote: string[] = [];
 router.remote = { receive: (stanza) => void remote.push(stanza.toXml()) };
 
@@ -216,7 +216,7 @@ test('two users become contacts, and unsubscribe (§3)', async () => {
   assert.equal(unsubscribe, '<presence to="bob@example.org" from="ann@example.org" type="unsubscribe"/>');
   assert.match(pushed!, /subscription="to"/);
 
-  // §3.2: and bob is not to see her
+  // §3.2: and bob must not see her presence
   await ann.says("<presence to='bob@example.org' type='unsubscribed'/>");
   assert.match(taken(ann).join(), /subscription="none"/);
   const [unavailable, unsubscribed, none_] = taken(bob);

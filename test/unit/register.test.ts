@@ -16,7 +16,7 @@ const set = (content: string, to = 'example.org') => `<iq type="set" id="1" to="
 
 type Started = Awaited<ReturnType<typeof startHost>>;
 
-/** What a stream that has not logged in is answered: the error's condition, or the result's payload. */
+/** The answer on an unauthenticated stream: the condition of the error, or the payload of the result. */
 async function stranger(
   { host }: Started,
   type: 'get' | 'set',
@@ -100,9 +100,9 @@ for (const [what, payload] of Object.entries({
   'an empty password': query('<username>x</username><password/>'),
   'no name': query('<password>correct horse</password>'),
   'a short password': naming('x', 'short'),
-  'no possible name': naming('a b'),
-  'a whole address with a resource': naming('x@example.org/r'),
-  'an address elsewhere': naming('x@example.com'),
+  'an impossible name': naming('a b'),
+  'an address with a resource': naming('x@example.org/r'),
+  'an address of another host': naming('x@example.com'),
   nothing: query(''),
 })) {
   test(`not acceptable: ${what}`, async () => {
@@ -212,7 +212,7 @@ test('an anonymous account has no password to change', async () => {
 test('a user deletes their account, and gets the result before the session ends (§3.2)', async () => {
   assert.match(await alice.asks(set(query('<remove/><username>alice</username>'))), /<bad-request /);
   await closed.host.emit('accountDeleting', { jid: alice.session.jid.toBare() });
-  assert.deepEqual(alice.received, []); // somebody else's doing is not answered
+  assert.deepEqual(alice.received, []); // failures caused by others are not answered
   const [result, end, ...further] = (await alice.asks(set(query('<remove/>')))).split('\n');
   assert.match(result!, /^<iq [^>]*type="result" id="1"\/>$/);
   assert.equal(end, '<stream:error><not-authorized/></stream:error>');

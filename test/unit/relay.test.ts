@@ -12,7 +12,7 @@ const until = async (isTrue: () => boolean): Promise<void> => {
   while (!isTrue()) await turn();
 };
 
-/** One end, and what came of it. `isEager`: confirms at once. */
+/** One end, with its events. `isEager`: confirms immediately. */
 class End implements RelayEvents {
   readonly chunks: Buffer[] = [];
   hasEnded = false;

@@ -57,7 +57,7 @@ test('the rule of the host, the rule of all, lists, the policy of the host, the 
     ['home.example', 'a.example', true],
     ['rooms.home.example', 'x.a.example', true],
     ['work.example', 'a.example', false],
-    // A rule that says nothing about it does not decide it.
+    // A rule without this setting does not decide it.
     ['home.example', 'b.example', false],
     ['home.example', 'x.b.example', false],
     ['home.example', 'c.example', true],

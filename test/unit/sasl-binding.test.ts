@@ -18,7 +18,10 @@ const oid = (hex: string): Buffer => der(0x06, hex);
 
 const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
 
-/** A certificate that claims to be signed so. The signature is one only for ECDSA with SHA-256: nobody checks it here. */
+/**
+ * A certificate that claims this signature. The signature itself is always ECDSA with SHA-256, because nobody verifies
+ * it here.
+ */
 function certificate(algorithm: Buffer): X509Certificate {
   const name = sequence(der(0x31, sequence(oid('550403'), der(0x0c, Buffer.from('capulet.example')))));
   const tbs = sequence(

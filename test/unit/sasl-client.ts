@@ -62,7 +62,7 @@ export interface ScramClient {
   readonly binding?: Buffer;
   /** The nonce that it answers with, signed as it stands. */
   readonly nonce?: (nonce: string) => string;
-  /** What the client would send, changed on its way. */
+  /** Modifies the client's message in transit. */
   readonly first?: (message: string) => string;
   readonly final?: (message: string) => string;
 }
@@ -76,7 +76,7 @@ export const attributes = (message: Buffer): Record<string, string> =>
       .map((part) => [part.slice(0, 1), part.slice(2)]),
   );
 
-/** A whole SCRAM exchange; the client checks what the server proves. */
+/** A complete SCRAM exchange; the client verifies the server. */
 export async function runScram(mechanism: Mechanism, on: SaslContext, client: ScramClient = {}): Promise<Identity> {
   const { hash = 'SHA-256', name = 'juliet', password = 'pencil', header = 'n,,' } = client;
   const exchange = mechanism.start(on);

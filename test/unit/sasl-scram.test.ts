@@ -172,7 +172,7 @@ test('the flags y, n and p (RFC 5802 §6)', async () => {
   await fails('not-authorized', () => runScram(scram256, context(accounts, bound), { header: 'y,,' }));
   // n: the client cannot bind; also where we can.
   assert.ok(await runScram(scram256, context(accounts, bound), { header: 'n,,' }));
-  // A -PLUS mechanism without binding is none.
+  // A -PLUS mechanism without channel binding is invalid.
   for (const header of ['y,,', 'n,,']) {
     await fails('malformed-request', () => runScram(scram256plus, context(accounts, bound), { header }));
   }

@@ -60,7 +60,7 @@ test('an old password retried for days locks nobody out, at any address', () => 
   }
   assert.equal(fails(home, 'alice'), 0);
   assert.equal(fails('203.0.113.1', 'bob'), 0);
-  // It is forgotten as soon as any other failure.
+  // It expires like any other failure.
   clock.now += 10 * 60_000;
   assert.equal(fails(home, 'bob'), 0);
 });

@@ -1,4 +1,4 @@
-/** What one account may cost, and what may wait for the disk because of it (XEP-0205 §3). */
+/** The cost that one account may cause, and its writes that may be pending (XEP-0205 §3). */
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
 import { standardModules } from '../../src/modules/index.js';
@@ -191,7 +191,7 @@ test('when the disk is nearly full, accounts that wrote much are served slowly, 
   assert.deepEqual(hits, ['storage.low_space_bytes']);
   for (let seconds = 0; seconds < 18; seconds += 2) pass(2000);
   assert.equal(isServed, false);
-  // What was written while there was room is not paid for later: 310,720 bytes at 16 KiB a second.
+  // Data written while there was space is not charged later: 310,720 bytes at 16 KiB a second.
   pass(2000);
   assert.equal(isServed, true);
   writable = 1000;

@@ -21,7 +21,7 @@ const chat = (body: string) => Stanza.parse(`<message from='romeo@example.org/x'
 const presence = (from: string) => Stanza.parse(`<presence from='${from}@example.org/x'/>`);
 const nowhere = { held: [], state: {} };
 
-/** A store that notes what it is asked, and says that it has forgotten when it is let. */
+/** A store that records its operations, and completes deletions when the test releases them. */
 function disk() {
   const store = new MemoryStorage().document<SavedSm>('stream_management');
   const asked: string[] = [];
@@ -99,7 +99,7 @@ test('a snapshot counts once it is durable', async () => {
   resumables.snapshot(sm, nowhere);
   await settle();
   assert.equal(resumables.snapshots, 0);
-  // Stale before it was written, and taken again: the first write says nothing of the second.
+  // Stale before it was written, and taken again: the first write does not confirm the second.
   await resumables.invalidate(sm);
   resumables.snapshot(sm, nowhere);
   writes.shift()!();
@@ -162,7 +162,7 @@ test('a failed deletion is retried, and logged once', async () => {
   resumables.retryDeletes();
   await goOn(new Error('full'));
   assert.deepEqual([taken(), failures.length], [['set a', 'forget a', 'forget a'], 1]);
-  // Written anew it is right again.
+  // A new write makes it current again.
   resumables.snapshot(sm, nowhere);
   resumables.retryDeletes();
   assert.deepEqual(taken(), ['set a']);

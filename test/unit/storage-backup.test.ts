@@ -1,4 +1,4 @@
-/** Copies of the database, putting them back, and what a start finds where its database should be. */
+/** Backup, restore, and what a start finds in place of its database. */
 import assert from 'node:assert/strict';
 import {
   copyFileSync,

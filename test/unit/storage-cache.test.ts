@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Cache } from '../../src/storage/cache.js';
 import { Recent } from '../../src/storage/recent.js';
 
-/** A loader whose answers come when the test says so. */
+/** A loader that answers when the test says so. */
 function loader(): {
   load: (owner: string) => Promise<string>;
   calls: string[];

@@ -40,7 +40,7 @@ test('a damaged document of a strict store can neither be read nor count as miss
   await assert.rejects(store.get('a'), isCorrupt);
   await assert.rejects(store.compareAndSet('a', undefined, 2), isCorrupt);
   assert.equal((await store.getMany(['a'])).size, 0);
-  // Whoever opens it without saying what it holds gets the same.
+  // Opening it without a check returns the same.
   await assert.rejects(storage.document('d').get('a'), isCorrupt);
   await store.set('a', 3);
   assert.equal(await store.get('a'), 3);

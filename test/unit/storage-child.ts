@@ -6,7 +6,7 @@ const [task, file] = process.argv.slice(2) as [string, string];
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 if (task === 'append') {
-  // Until it is killed: says which entries it may count on.
+  // Until it is killed: prints the entries that are durable.
   const storage = await openSqlite({ file, walBytes: 256 * 1024, indexInterval: 1, isBusy: () => false });
   const log = storage.log('archive', { text: (value) => value });
   const document = storage.document<number>('last');
@@ -28,12 +28,12 @@ if (task === 'append') {
   };
   await Promise.all([...Array.from({ length: 40 }, write), count()]);
 } else if (task === 'open') {
-  // Holds the database until it is told to end, or killed.
+  // Locks the database until it is stopped or killed.
   const storage = await openSqlite({ file });
   say('open');
   process.stdin.once('data', () => void storage.close());
 } else if (task === 'lock') {
-  // As somebody with SQLite's shell: writes, and does not commit before it is told.
+  // Like a user of SQLite's shell: writes, and commits when told.
   const db = new Sqlite(file);
   db.exec('BEGIN IMMEDIATE');
   say('locked');
@@ -43,7 +43,7 @@ if (task === 'append') {
     process.stdin.destroy();
   });
 } else if (task === 'read') {
-  // As a backup does: reads, and keeps what it reads from being written over.
+  // Like a backup: reads, and prevents its pages from being overwritten.
   const db = new Sqlite(file, { readonly: true });
   db.exec('BEGIN');
   db.prepare('SELECT count(*) FROM sqlite_schema').get();

@@ -40,7 +40,7 @@ async function fails(promise: Promise<unknown>, failure: StorageFailure, message
   });
 }
 
-/** Another process; resolves when it has said its first line. */
+/** Another process; resolves when it has printed its first line. */
 async function other(t: TestContext, task: string, file: string): Promise<ChildProcess> {
   const script = fileURLToPath(new URL('storage-child.js', import.meta.url));
   const child = spawn(process.execPath, [script, task, file], { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -85,7 +85,7 @@ async function fullDisk(storage: Storage, value: string): Promise<void> {
   assert.equal(await storage.log('filler').count('filler', {}), promised);
   assert.equal(await storage.log('filler').size('filler'), promised * value.length);
   assert.equal(await storage.document('d').get('romeo'), 'before');
-  // What is too large fails, what fits beside it does not.
+  // A write that is too large fails, a smaller one beside it succeeds.
   const [large] = await Promise.allSettled([
     storage.document('d').set('juliet', 'x'.repeat(2 ** 20)),
     storage.document('d').delete('romeo'),

@@ -14,11 +14,11 @@ after(() => rmSync(folder, { recursive: true }));
 let files = 0;
 
 const newFile = (): string => join(folder, `${files++}.db`);
-/** Looked at at once, whatever else there is to do. */
+/** Runs immediately, whatever else is pending. */
 const eager: Partial<SqliteOptions> = { indexInterval: 1, isBusy: () => false };
 const never: Partial<SqliteOptions> = { indexInterval: 1, isBusy: () => true };
 
-/** What searches look at: the value, and which values were looked at. */
+/** The text for searches: the value, and a record of the values read. */
 function watched(): { text: (value: string) => string; seen: string[] } {
   const seen: string[] = [];
   return {
@@ -44,7 +44,7 @@ const inIndex = (file: string): number[] =>
 const seqs = (file: string): number[] =>
   query<{ seq: number }>(file, 'SELECT seq FROM "log.l" ORDER BY seq').map(({ seq }) => seq);
 
-/** Until a condition holds. The event loop stays free: its timers are what is waited for. */
+/** Waits for a condition. The event loop stays free, because its timers are under test. */
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1));
 }

@@ -126,7 +126,7 @@ test('after a failed sync, copies are refused until one succeeds', async (t) => 
   (await sync())(Object.assign(new Error('ENOSPC'), { code: 'ENOSPC', syscall: 'fdatasync' }));
   await rejected;
   await assert.rejects(second, { failure: 'full' });
-  // The reader keeps the log from being copied: nothing can be promised.
+  // The reader prevents checkpoints: no bound holds.
   const [third, read] = await Promise.allSettled([document.set('a', 3), document.get('a')]);
   assert.equal(third.status, 'rejected');
   assert.equal(third.reason.failure, 'unavailable');

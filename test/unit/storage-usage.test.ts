@@ -124,7 +124,7 @@ test('usage is measured again after a crash: the quota applies', async () => {
       );
     await settled();
   }
-  // What it wrote before it was looked at for the first time, at most.
+  // The most that it wrote before it was first measured.
   assert.ok(written <= 7, `${written} writes`);
 });
 

@@ -19,7 +19,7 @@ async function stage(settings: object, storage = new MemoryStorage()) {
   const alice = started.connect('alice@example.org/a');
   await alice.says('<presence/>');
   alice.received.length = 0;
-  /** What somebody elsewhere says; what comes back. */
+  /** A stanza of a user of another server, and the answer. */
   const comes = async (xml: string): Promise<string> => {
     sent.length = 0;
     await started.host.route(Stanza.parse(xml));

@@ -1,6 +1,6 @@
 /**
- * A stream that is not a client's: what stream.ts does for whatever handler is on it, over real sockets. The handler here
- * takes the streams of other servers (`jabber:server`) and says each element back.
+ * A stream that is not a client's: what stream.ts does for any handler, over real sockets. The handler here accepts
+ * streams of other servers (`jabber:server`) and echoes each element.
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';

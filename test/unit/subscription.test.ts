@@ -29,7 +29,7 @@ function nameOf(of: RosterItem | undefined): string {
   return found?.[0] ?? JSON.stringify(of);
 }
 
-/** State before, whether the stanza goes on, state after ('=': the same). */
+/** The state before, whether the stanza is routed, and the state after ('=': unchanged). */
 type Row = readonly [before: string, on: boolean, after: string];
 
 const tables: { title: string; way: 'out' | 'in'; type: SubscriptionType; rows: readonly Row[] }[] = [
@@ -66,7 +66,7 @@ const tables: { title: string; way: 'out' | 'in'; type: SubscriptionType; rows: 
     ],
   },
   {
-    title: '§A.2.3: outbound subscribed (where it is not routed and there is no From, it approves beforehand)',
+    title: '§A.2.3: outbound subscribed (pre-approval if it is not routed and there is no From)',
     way: 'out',
     type: 'subscribed',
     rows: [

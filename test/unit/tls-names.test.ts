@@ -13,7 +13,7 @@ const otherName = (type: string, value: Buffer) => writeDer(context(0), writeOid
 const xmppAddr = (address: string) => otherName('1.3.6.1.5.5.7.8.5', text(utf8String, address));
 const nameList = (...names: Buffer[]) => writeDer(sequence, ...names);
 
-/** A certificate of no more than its frame and these extensions. */
+/** A certificate with nothing but these extensions. */
 function certificate(extensions: readonly (readonly [oid: string, value: Buffer])[]) {
   const list = extensions.map(([oid, value]) => writeDer(sequence, writeOid(oid), writeDer(octetString, value)));
   const version = writeDer(context(0), writeDer(2, Buffer.of(2)));
@@ -31,13 +31,13 @@ describe('DER', () => {
   });
 
   const broken: readonly (readonly [name: string, hex: string])[] = [
-    ['a cut value', '0403aabb'],
-    ['a cut length', '0482'],
+    ['a truncated value', '0403aabb'],
+    ['a truncated length', '0482'],
     ['a missing length', '04'],
     ['an indefinite length', '3080040100'],
-    ['a length in more bytes than it needs', '048101aa'],
+    ['a length that is not minimal', '048101aa'],
     ['a length with a leading zero', `0482007f${'00'.repeat(127)}`],
-    ['a length beyond all bounds', '0484ffffffff'],
+    ['an excessive length', '0484ffffffff'],
     ['a tag of many bytes', '1f8101'],
   ];
   for (const [name, hex] of broken) {
@@ -80,7 +80,7 @@ describe('the names of a certificate', () => {
   const nothing: readonly (readonly [name: string, der: Buffer])[] = [
     ['no extension', certificate([])],
     [
-      'the extension twice',
+      'a duplicate extension',
       certificate([
         [san, nameList(xmppAddr('a@b'))],
         [san, nameList(xmppAddr('c@d'))],
@@ -89,12 +89,12 @@ describe('the names of a certificate', () => {
     ['a NUL in a domain', certificate([[san, nameList(text(implicit(2), 'example.org\0.evil.example'))]])],
     ['a NUL in an address', certificate([[san, nameList(xmppAddr('admin@example.org\0@evil.example'))]])],
     [
-      'an address that is no UTF-8',
+      'an address with invalid UTF-8',
       certificate([[san, nameList(otherName('1.3.6.1.5.5.7.8.5', writeDer(utf8String, Buffer.of(0x61, 0xff))))]]),
     ],
     ['an address of another type', certificate([[san, nameList(otherName('1.3.6.1.5.5.7.8.5', text(0x16, 'a@b')))]])],
-    ['bytes behind the names', certificate([[san, Buffer.concat([nameList(xmppAddr('a@b')), Buffer.of(5, 0)])]])],
-    ['bytes behind the certificate', Buffer.concat([certificate([[san, nameList(xmppAddr('a@b'))]]), Buffer.of(5, 0)])],
+    ['bytes after the names', certificate([[san, Buffer.concat([nameList(xmppAddr('a@b')), Buffer.of(5, 0)])]])],
+    ['bytes after the certificate', Buffer.concat([certificate([[san, nameList(xmppAddr('a@b'))]]), Buffer.of(5, 0)])],
     ['no certificate', Buffer.from('nonsense')],
     ['nothing', Buffer.alloc(0)],
   ];

@@ -70,7 +70,7 @@ test('much deferred output is sent immediately, and so is any at the end', async
 
 for (const [moment, before] of [
   ['that is open', () => {}],
-  ['whose end is on its way', (socket: Socket) => void socket.end()],
+  ['whose end was received', (socket: Socket) => void socket.end()],
   [
     'whose end was sent',
     async (socket: Socket) => {

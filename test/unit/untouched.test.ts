@@ -1,4 +1,4 @@
-/** What may go from a room straight to the sessions of accounts: what none of their steps would change. */
+/** Messages that can go from a room directly to the sessions of accounts: no step would change them. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { standardModules } from '../../src/modules/index.js';

@@ -176,7 +176,7 @@ test('a stored element is written as its text, with the same meaning everywhere'
     `<x xmlns="u" é="&lt;">é<y xmlns=""/>&amp;</x>`,
     `<x a="1" xmlns="u&amp;v">\u{1f600}<p:y xmlns:p="w"/></x>`,
     `<é xmlns="u"><z/></é>`,
-    // Text that serialize did not write is written anew: a prefix, no namespace, a declaration in front.
+    // Text that serialize did not write is rewritten: a prefix, no namespace, an XML declaration.
     `<p:x xmlns:p="u"><p:y/></p:x>`,
     `<x><y xmlns="u"/></x>`,
     `<?xml version="1.0"?><x xmlns='u'/>`,

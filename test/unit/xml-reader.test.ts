@@ -30,7 +30,7 @@ function feed(reader: XmlReader, text: string | Buffer, size = Number.POSITIVE_I
   return items;
 }
 
-/** A reader behind a stream header. */
+/** A reader after a stream header. */
 function opened(limits = LIMITS, header = HEADER): XmlReader {
   const reader = new XmlReader('stream', limits);
   assert.equal(feed(reader, header)[0]?.kind, 'open');

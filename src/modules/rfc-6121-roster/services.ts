@@ -31,10 +31,10 @@ declare module '../../server/module/index.js' {
        * cached. Resolves when the change is durable. Throws StanzaError('resource-constraint') if the roster is full.
        */
       set(owner: Jid, contact: Jid, item: RosterItem | undefined): Promise<void>;
-      /** Answers a roster get (RFC 6121 §2.1.3), whoever asks. */
+      /** Answers a roster get (RFC 6121 §2.1.3) of any requester. */
       read(request: IqRequest): Maybe<Element | undefined>;
       /**
-       * Applies a roster set (RFC 6121 §2.1.5), whoever asks. `grants`: the requester decides on subscriptions of this
+       * Applies a roster set (RFC 6121 §2.1.5) of any requester. `grants`: the requester decides on subscriptions of this
        * contact, so that the set may include the subscription. Throws StanzaErrors of §2.3.3.
        */
       change(request: IqRequest, grants?: (contact: Jid) => boolean): Promise<void>;

@@ -25,7 +25,7 @@ interface Question {
   readonly answerer: Jid;
 }
 
-/** Pending requests in all, and per user or remote server; holdings.ts chooses which to evict. */
+/** Pending requests in total, and per user or remote server; holdings.ts chooses which to evict. */
 const mostQuestions = 10_000;
 const mostOfOne = 100;
 

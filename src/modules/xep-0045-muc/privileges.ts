@@ -4,7 +4,7 @@
 export const roles = ['none', 'visitor', 'participant', 'moderator'] as const;
 export type Role = (typeof roles)[number];
 
-/** A lasting relation of a user to a room; by increasing power. */
+/** A permanent relation of a user to a room; by increasing power. */
 export const affiliations = ['outcast', 'none', 'member', 'admin', 'owner'] as const;
 export type Affiliation = (typeof affiliations)[number];
 

@@ -86,7 +86,7 @@ export const settings = z.strictObject({
         .boolean()
         .default(false)
         .describe(
-          'Whether occupants are told that the archive is a public log (status 170). Never in members-only rooms or rooms with a password.',
+          'Whether occupants are notified that the archive is a public log (status 170). Never in members-only rooms or rooms with a password.',
         ),
       history_length: count({ max: 1000 }).default(20).describe('Maximum number of messages sent on entering.'),
       registration: z.boolean().default(true).describe('Whether users may register as members.'),

@@ -45,7 +45,7 @@ export const settings = z.strictObject({
   connections: count({ min: 2 })
     .default(1000)
     .describe(
-      'Maximum connections in all; a stream has two. The more are in use, the fewer one address or user can have.',
+      'Maximum connections in total; a stream has two. The more are in use, the fewer one address or user can have.',
     ),
   connections_per_address: count({ min: 2 })
     .default(100)

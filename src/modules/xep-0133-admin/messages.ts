@@ -112,7 +112,7 @@ export async function announcements(
     asking({
       node: 'announce',
       name: 'Send an announcement to online users',
-      instructions: 'Sends a message to everybody who is online.',
+      instructions: 'Sends a message to all online users.',
       fields: { announcement: text('Announcement') },
       run: (given) => announce(given.announcement.join('\n')),
     }),

@@ -27,7 +27,7 @@ const ends = defineQuestion({
 });
 
 export interface ServiceParts {
-  /** Sends a message to everybody who is online. */
+  /** Sends a message to all online users. */
   announce(text: string): Promise<void>;
   /** Reports that the delayed stop or restart failed. */
   failed(error: unknown): void;
@@ -101,7 +101,7 @@ export function serviceCommands(
     asking({
       node,
       name,
-      instructions: 'Everybody who is online is notified. A second request replaces the first.',
+      instructions: 'All online users are notified. A second request replaces the first.',
       fields: {
         delay: {
           type: 'list-single',

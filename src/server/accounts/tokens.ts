@@ -8,7 +8,7 @@
  * revoked when the password changes.
  *
  * An invalid token (replaced, invalidated, revoked, of an earlier password) is kept as spent, so that only the device
- * that still holds it is told to log in by other means (§4.2).
+ * that still holds it gets an error, and has to log in another way (§4.2).
  */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
@@ -33,7 +33,7 @@ interface Slot {
 /** A device, stored under its client id. */
 export interface DeviceTokens {
   readonly v: 1;
-  /** Name of the device as given by itself, for lists. */
+  /** The device's own name, for lists. */
   readonly label?: string;
   readonly current?: Slot;
   readonly next?: Slot;

@@ -15,7 +15,7 @@ const variable = 'WAXWING_BACKGROUND';
 
 interface Instructions {
   readonly logFile: string;
-  /** Whether somebody sees the output on readiness. */
+  /** Whether the output on readiness is shown to a user. */
   readonly showsSecrets: boolean;
 }
 

@@ -134,7 +134,7 @@ export const kick = serverCommand({
   name: 's2s kick',
   summary: 'Closes the streams with another server, and ends its back-off',
   details:
-    'Queued stanzas go over a new stream, as do later ones in both directions. To keep a server out, a kick is not enough.',
+    'Queued and later stanzas open new streams, in both directions. To block a server, deny its domain in s2s.domains.',
   parameters: {
     domain: { type: 'text', positional: true, required: true, description: 'Domain of the other server.' },
   },

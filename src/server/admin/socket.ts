@@ -13,7 +13,7 @@ const largestBody = 65_536;
 const mostConnections = 64;
 
 export interface AdminSocket {
-  /** Accepts no more commands and removes the socket; running commands go on. */
+  /** Accepts no more commands and removes the socket; running commands continue. */
   close(): void;
 }
 

@@ -44,7 +44,7 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
     log.fatal({ err: error }, 'the server exits after an internal error');
     server.logs.flush();
   });
-  // A last resort: an unhandled rejection affects only what waits for it, so the server goes on.
+  // A last resort: an unhandled rejection affects only what waits for it, so the server continues.
   process.on('unhandledRejection', (error) => {
     log.error({ err: error }, 'unhandled internal error');
   });

@@ -37,7 +37,7 @@ export interface Delivery {
 export interface Receiver {
   /** The next delivery for the address follows when this has returned or resolved. */
   receive(delivery: Delivery): Maybe<void>;
-  /** Resolves with the answer. A rejection is logged, and the asker is told that there is no answer. */
+  /** Resolves with the answer. A rejection is logged, and reported to the asker as a missing answer. */
   answer(delivery: Delivery, timeoutMs: number): Promise<string>;
 }
 

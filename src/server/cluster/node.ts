@@ -401,7 +401,7 @@ export class ClusterNode implements Homes, Away {
   }
 
   /**
-   * Parcels that members who are gone have not confirmed go to the new homes, except those that may be delivered only
+   * Parcels not confirmed by members that have left go to the new homes, except those that may be delivered only
    * once.
    */
   #closeGoneLinks(): void {

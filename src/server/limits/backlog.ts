@@ -2,7 +2,7 @@
  * Pending writes of all streams and the accounts that caused them, by number and bytes; a stanza that is stored several
  * times counts as often. An account over its own limit is not read until half of its bytes are durable. Over the global
  * limit, the accounts with the most pending writes are paused first. Both limits are far below the one at which the
- * storage refuses writes, so that other accounts go on.
+ * storage refuses writes, so that other accounts can continue.
  */
 import type { Config } from '../config/schema.js';
 import type { Share } from './shares.js';

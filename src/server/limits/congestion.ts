@@ -13,7 +13,7 @@ import type { Share } from './shares.js';
 const part = 8;
 /** 1/`decayPart` of the budget decays each second. */
 const decayPart = 16;
-/** Longer stanzas are paused whoever sends them, in characters of content. */
+/** Longer stanzas of any sender are paused, in characters of content. */
 const longContent = 16_384;
 /** Fan-out that an account may cause recently without being paused, in bytes. */
 const fewBytes = 262_144;

@@ -25,7 +25,7 @@ const refillMs = 50;
 const longestWorkMs = 1000;
 /** Decay of fan-out, in bytes per second. */
 const fanOutDecay = 262_144;
-/** Decay of recent writes, in bytes per second; so fast writers of large data go on where the disk is nearly full. */
+/** Decay of recent writes, in bytes per second; so fast writers of large data continue when the disk is nearly full. */
 const writeDecay = 16_384;
 /**
  * Most recent writes that count, in bytes: nothing is held against an account that was written while there was space.
@@ -256,7 +256,7 @@ export class Share {
     if (this.hasWaiting) this.#serve();
   }
 
-  /** Schedules the waiting streams. Its own turn ends by itself, and the backlog calls `release`. */
+  /** Schedules the waiting streams. An account's own turn ends without a call; the backlog calls `release`. */
   #arrange(): void {
     if (!this.isHalted) {
       if (this.#turn < turnMs) lane.wait(this);

@@ -51,7 +51,7 @@ export class Admission {
       stanza = Stanza.fromTopLevel(item, sender);
     } catch (error) {
       if (!(error instanceof JidError) || sender === undefined) throw error;
-      // §8.3.3.8: answered with an error; the stream goes on.
+      // §8.3.3.8: answered with an error; the stream continues.
       entrance.refused(Stanza.unaddressed(item).with({ from: sender }), new StanzaError('jid-malformed'));
       return undefined;
     }

@@ -95,7 +95,7 @@ export class Answers {
     return entry.asksOthers ? this.#goOn(stanza, answered, origin) : answered;
   }
 
-  /** Lets the requester's stream go on, unless too many of its requests are pending. */
+  /** Lets the requester's stream continue, unless too many of its requests are pending. */
   #goOn(request: Stanza, answered: Promise<void>, origin: Origin): Maybe<void> {
     const asker = request.from!.bare;
     if (this.#waiting.take(asker) !== undefined) return answered;

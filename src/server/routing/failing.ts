@@ -27,7 +27,7 @@ export class StorageFailures {
   constructor(
     readonly log: {
       first(error: StorageError, about: object): void;
-      /** `isOver`: no more will follow. */
+      /** `isOver`: this was the last. */
       repeated(failure: StorageFailure, count: number, isOver: boolean): void;
     },
   ) {}

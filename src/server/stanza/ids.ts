@@ -77,7 +77,7 @@ export function stanzaId(owner: string, now: number = wall()): string {
 
 const three = (value: number): string => DIGITS[value >> 10]! + DIGITS[(value >> 5) & 31]! + DIGITS[value & 31]!;
 
-/** Evicts owners that are not ahead of the clock, at least half of all. The floor keeps their ids increasing. */
+/** Evicts owners that are not ahead of the clock, at least half of them. The floor keeps their ids increasing. */
 function evictOwners(now: number): void {
   const times = Float64Array.from(latest.values()).sort();
   floor = Math.max(floor, now, times[MAX_OWNERS / 2]! + 1);

@@ -1,5 +1,5 @@
 /**
- * The originators of a stanza. A service relays stanzas for others: whether it may contact somebody depends on them,
+ * The originators of a stanza. A service relays stanzas for others: whether it may contact a user depends on them,
  * not on the address of the service. Used by `strangers` and `blocking`.
  */
 import { Jid } from '../address/jid.js';

@@ -104,7 +104,7 @@ export class Stanza {
     return findChild(this.content, this.index, foreign(ns), name) >= 0;
   }
 
-  /** Returns the first child of this name, built anew at each call. */
+  /** Returns the first child of this name, built again at each call. */
   child(ns: string, name: string): Element | undefined {
     const at = findChild(this.content, this.index, foreign(ns), name);
     return at < 0 ? undefined : elementAt(this.content, this.index, at, NS.client);
@@ -116,7 +116,7 @@ export class Stanza {
     return at < 0 ? undefined : textAt(this.content, this.index, at);
   }
 
-  /** Returns all children, built anew at each call. */
+  /** Returns all children, built again at each call. */
   children(): Element[] {
     const children: Element[] = [];
     for (let at = 0; at < this.index.length; at = nextChild(at)) {

@@ -39,7 +39,7 @@ export class Output {
   #written = 0;
   /** Unread bytes as counted in the global budget; 0 if there are few. */
   #counted = 0;
-  /** How much the peer had read when last checked, in characters, and since when it has read no more, in ms. */
+  /** How much the peer had read when last checked, in characters, and when that last increased, in ms. */
   #took = 0;
   #tookAt = 0;
 

@@ -212,7 +212,7 @@ export class Certificates {
     clearTimeout(this.#timer);
   }
 
-  /** Polls the files: file watchers lose files that are replaced by a rename or behind a link. */
+  /** Polls the files: file watchers lose files that are replaced by a rename or through a link. */
   #watch(): void {
     if (this.#isClosed) return;
     const ms = this.#options.config.tls.reload_check_seconds * 1000;

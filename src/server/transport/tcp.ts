@@ -135,17 +135,17 @@ export class TcpTransport implements Upgradable {
       ready(error);
       this.reader.closed();
     };
-    const heard = (hello: Hello) => {
+    const received = (hello: Hello) => {
       this.#awaitsHello = false;
       const isNamed = hello === 'unreadable' || hello.servername !== undefined;
       this.#shakeHands(secured(plain, tlsOptions(isNamed ? hello : { servername })), ready);
     };
-    awaitHello(plain, heard, failed);
+    awaitHello(plain, received, failed);
   }
 
   /**
-   * Node's TLSSocket takes over the handle of the plain socket, which must not go on reading (RFC 6120 §5.4.3.3: what the
-   * client sent behind <starttls/> is not used).
+   * Node's TLSSocket takes over the handle of the plain socket, which must stop reading (RFC 6120 §5.4.3.3: data that follows
+   * <starttls/> is not used).
    */
   #shakeHands(socket: Owned & TLSSocket, ready: (error: Error | undefined) => void): void {
     this.#socket = socket;

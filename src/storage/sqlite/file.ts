@@ -2,7 +2,7 @@
  * Opens the database file: ownership, permissions, and checks.
  *
  * Only one process at a time: it holds an exclusive SQLite lock on an empty file (`…-lock`) for its lifetime, so a
- * killed process leaves no lock behind. The database itself stays accessible to tools that read it, for example for
+ * killed process leaves no lock. The database itself stays accessible to tools that read it, for example for
  * backups.
  *
  * While the database is open, nothing in this process may open and close it or its `-shm` other than through SQLite:

@@ -83,7 +83,7 @@ function server({ running }: Subject, socket: string): Finding {
   };
 }
 
-/** Turns a failed check into a finding, so that the others go on. */
+/** Turns a failed check into a finding, so that the others continue. */
 function part(area: Finding['area'], findings: Promise<Finding[]>): Promise<Finding[]> {
   return findings.catch((error: Error) => [
     { area, level: 'error', what: `check failed: ${error.message}` } satisfies Finding,

@@ -110,7 +110,7 @@ export class Ending {
   }
 
   /**
-   * The queue of unacknowledged stanzas is full. A client that still acknowledges goes on; a silent one is disconnected
+   * The queue of unacknowledged stanzas is full. A client that still acknowledges continues; a silent one is disconnected
    * and its session hibernates. A hibernating session whose queue fills up ends.
    */
   overflowed(sm: Sm): void {

@@ -35,7 +35,7 @@ export class Resuming {
     else if (phase === 'bound' && sm === undefined && name === 'enable')
       stream.writeElement(this.enable(stream, stream.session!, attrs.resume, attrs.max));
     else if (phase === 'authenticated' && name === 'resume') return this.#resumeClassic(stream, item);
-    // §3, §6: at the wrong time, also before login, it is refused and the stream goes on.
+    // §3, §6: at the wrong time, also before login, it is refused and the stream continues.
     else if (['r', 'a', 'enable', 'resume'].includes(name)) stream.writeElement(failed('unexpected-request'));
     else throw new StreamError('unsupported-stanza-type');
   }
@@ -128,7 +128,7 @@ export class Resuming {
     return undefined;
   }
 
-  /** Whether `work` resolves in time. A handler that never finishes must not keep its client out. */
+  /** Whether `work` resolves in time. A handler that never finishes must not lock out its client. */
   #within(work: Promise<unknown>): Promise<boolean> {
     const ms = this.#parts.config().limits.login_deadline_seconds * 1000 * pendingShare;
     return new Promise((resolve, reject) => {
