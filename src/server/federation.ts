@@ -7,7 +7,7 @@ import { monotonic } from './clock.js';
 import { networks } from './config/address.js';
 import { type Config, isFederated } from './config/schema.js';
 import { dial } from './dialing.js';
-import type { FederationFigures } from './metrics.js';
+import type { DomainFigures, FederationFigures } from './metrics.js';
 import type { Admission } from './routing/admission.js';
 import type { LocalHost } from './routing/host.js';
 import { type Destination, type Router, serverOrigin } from './routing/router.js';
@@ -43,6 +43,8 @@ export interface FederationParts extends StreamParts {
 const sweepMs = 1000;
 /** Remote domains with counts of their own. */
 const namedDomains = 100;
+/** The name of the other domains in metrics: not a domain. */
+const otherDomains = '(others)';
 
 /** Why the configuration has no streams to and from other servers. Returns undefined if it has. */
 export function whyAlone(config: Config): string | undefined {
@@ -130,6 +132,7 @@ export class Federation {
       outgoing: streams,
       waitingBytes,
       refusals,
+      domains: () => this.#domainFigures(),
     };
   }
 
@@ -167,6 +170,22 @@ export class Federation {
     this.#remotes.sweep(now);
     this.domains.sweep(now);
     this.#sessions.sweep(now);
+  }
+
+  #domainFigures(): DomainFigures[] {
+    const { named, others } = this.domains;
+    const streams = new Map<string, { incoming: number; outgoing: number }>();
+    for (const stream of this.describe()) {
+      const domain = named.has(remoteOf(stream)) ? remoteOf(stream) : otherDomains;
+      const counts = streams.get(domain) ?? { incoming: 0, outgoing: 0 };
+      streams.set(domain, counts);
+      counts[stream.direction === 'in' ? 'incoming' : 'outgoing']++;
+    }
+    return [...named, [otherDomains, others] as const].map(([domain, counts]) => ({
+      domain,
+      ...(streams.get(domain) ?? { incoming: 0, outgoing: 0 }),
+      ...counts,
+    }));
   }
 
   // --- administration ---------------------------------------------------------------------------------------------

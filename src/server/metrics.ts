@@ -17,6 +17,19 @@ export interface FederationFigures {
   readonly waitingBytes: number;
   /** By condition. */
   readonly refusals: Readonly<Record<'incoming' | 'outgoing', ReadonlyMap<string, number>>>;
+  /** The busiest remote domains, and all others together under a name that is no domain. */
+  domains(): readonly DomainFigures[];
+}
+
+export interface DomainFigures {
+  readonly domain: string;
+  readonly incoming: number;
+  readonly outgoing: number;
+  /** Stanzas. */
+  readonly received: number;
+  readonly sent: number;
+  /** Streams that failed, by the step at which they did. */
+  readonly failures: ReadonlyMap<string, number>;
 }
 
 export interface MetricsSources {
@@ -204,6 +217,37 @@ export class Metrics {
       const figures = sources.federation?.();
       return figures === undefined ? [] : [[{}, figures.waitingBytes]];
     });
+    const domain = (read: (figures: DomainFigures) => number): Read => {
+      return () =>
+        (sources.federation?.()?.domains() ?? []).map((figures) => [{ domain: figures.domain }, read(figures)]);
+    };
+    gauge('waxwing_server_domain_streams', 'Streams with other servers, by domain', ['domain', 'direction'], () =>
+      (sources.federation?.()?.domains() ?? []).flatMap(({ domain, incoming, outgoing }) => [
+        [{ domain, direction: 'incoming' }, incoming],
+        [{ domain, direction: 'outgoing' }, outgoing],
+      ]),
+    );
+    counter(
+      'waxwing_server_stanzas_received_total',
+      'Stanzas from other servers, by domain',
+      ['domain'],
+      domain(({ received }) => received),
+    );
+    counter(
+      'waxwing_server_stanzas_sent_total',
+      'Stanzas to other servers, by domain',
+      ['domain'],
+      domain(({ sent }) => sent),
+    );
+    counter(
+      'waxwing_server_failures_total',
+      'Streams with other servers that failed, by domain and step',
+      ['domain', 'step'],
+      () =>
+        (sources.federation?.()?.domains() ?? []).flatMap(({ domain, failures }) =>
+          [...failures].map(([step, count]) => [{ domain, step }, count] as const),
+        ),
+    );
     gauge(
       'waxwing_component_connections',
       'Connections of external components that have logged in',

@@ -214,3 +214,22 @@ test('s2s commands say why there are no streams with other servers', async () =>
       /there are no streams with other servers: no host is a public domain/,
     );
 });
+
+play('metrics count stanzas, streams and failures by domain', both, async (servers) => {
+  const { romeo } = await greet(servers);
+  await romeo.sends(`<message to='${nobody}' type='chat' id='3'><body>?</body></message>`);
+  await romeo.receives(
+    `<message type='error' id='3' from='${nobody}'>${refusal('cancel', 'remote-server-not-found')}</message>`,
+  );
+  const here = (await servers.stage(montague).server.metrics.text()).text;
+  for (const line of [
+    'waxwing_server_stanzas_sent_total{domain="capulet.example"} 2',
+    'waxwing_server_stanzas_sent_total{domain="(others)"} 0',
+    'waxwing_server_domain_streams{domain="capulet.example",direction="outgoing"} 1',
+    'waxwing_server_failures_total{domain="mantua.example",step="dns"} 1',
+  ])
+    assert.ok(here.split('\n').includes(line), `${line}\n${here}`);
+  const there = (await servers.stage(capulet).server.metrics.text()).text;
+  assert.match(there, /^waxwing_server_stanzas_received_total\{domain="montague\.example"\} 2$/m);
+  assert.match(there, /^waxwing_server_domain_streams\{domain="montague\.example",direction="incoming"\} 1$/m);
+});
