@@ -18,10 +18,9 @@ export async function dial(places: readonly Place[], tls: ConnectionOptions): Pr
   let left = places;
   for (;;) {
     const { socket, at } = await firstOf(left, signal);
-    const { isDirectTls } = left[at]!;
-    // XEP-0368 §3: ALPN names the protocol, because the port may be shared.
-    const transport = new TcpTransport(socket, isDirectTls ? { ...tls, ALPNProtocols: ['xmpp-server'] } : tls);
-    if (!isDirectTls) return transport;
+    const place = left[at]!;
+    const transport = new TcpTransport(socket, optionsFor(place, tls));
+    if (!place.isDirectTls) return transport;
     const error = await handshake(transport, signal);
     if (error === undefined) return transport;
     transport.destroy();
@@ -29,6 +28,28 @@ export async function dial(places: readonly Place[], tls: ConnectionOptions): Pr
     if (left.length === 0) throw error;
   }
 }
+
+/** A connection that remembers why its TLS handshake failed. */
+export class WatchedTransport extends TcpTransport {
+  tlsError: Error | undefined;
+
+  override startTls(ready: (error: Error | undefined) => void): void {
+    super.startTls((error) => {
+      this.tlsError = error;
+      ready(error);
+    });
+  }
+}
+
+/** Connects to one place within `ms`. The handshake of direct TLS is left to the caller. */
+export async function dialPlace(place: Place, tls: ConnectionOptions, ms: number): Promise<WatchedTransport> {
+  const { socket } = await firstOf([place], AbortSignal.timeout(Math.ceil(ms)));
+  return new WatchedTransport(socket, optionsFor(place, tls));
+}
+
+/** XEP-0368 §3: ALPN names the protocol, because the port may be shared. */
+const optionsFor = ({ isDirectTls }: Place, tls: ConnectionOptions): ConnectionOptions =>
+  isDirectTls ? { ...tls, ALPNProtocols: ['xmpp-server'] } : tls;
 
 /** Resolves when the TLS handshake is done, with an error if it failed or took too long. */
 function handshake(transport: TcpTransport, signal: AbortSignal): Promise<Error | undefined> {

@@ -3,10 +3,10 @@
 import { isIP } from 'node:net';
 import type { ConnectionOptions, TLSSocketOptions } from 'node:tls';
 import { domainToASCII } from 'node:url';
-import { monotonic } from './clock.js';
+import { monotonic, wall } from './clock.js';
 import { networks } from './config/address.js';
 import { type Config, isFederated } from './config/schema.js';
-import { dial } from './dialing.js';
+import { dial, dialPlace } from './dialing.js';
 import type { DomainFigures, FederationFigures } from './metrics.js';
 import type { Admission } from './routing/admission.js';
 import type { LocalHost } from './routing/host.js';
@@ -21,11 +21,13 @@ import { type Pause, remoteOf, type ServerStream, stateOf } from './stream/s2s/i
 import { type DnsResolver, dnsResolver } from './stream/s2s/lookups.js';
 import type { Pair } from './stream/s2s/outgoing.js';
 import { Policy } from './stream/s2s/policy.js';
+import { type ProbeReport, Prober } from './stream/s2s/probe.js';
 import { Remotes } from './stream/s2s/remotes.js';
-import { resolve } from './stream/s2s/resolve.js';
+import { type Place, resolve } from './stream/s2s/resolve.js';
 import { ServerSessions } from './stream/s2s/sessions.js';
 import { Visits } from './stream/s2s/visits.js';
 import type { Certificates } from './tls/certificates.js';
+import { inspectPeer } from './tls/peer.js';
 import { certifiesServer } from './tls/server.js';
 import type { Hello } from './transport/client-hello.js';
 import type { Transport } from './transport/transport.js';
@@ -43,6 +45,8 @@ export interface FederationParts extends StreamParts {
 const sweepMs = 1000;
 /** Remote domains with counts of their own. */
 const namedDomains = 100;
+/** Tests of other servers that may be in progress. */
+const mostTests = 4;
 /** The name of the other domains in metrics: not a domain. */
 const otherDomains = '(others)';
 
@@ -64,6 +68,7 @@ export class Federation {
   readonly #visits: Visits;
   readonly #timer: NodeJS.Timeout;
   readonly #before: Destination;
+  readonly #prober: Prober;
   readonly domains = new DomainCounts(namedDomains, monotonic());
 
   /** Registers itself as the router's destination for remote domains. */
@@ -104,6 +109,17 @@ export class Federation {
       proved: (domain) => this.#remotes.isBack(domain),
       closed: (stream) => void this.#incoming.delete(stream),
     };
+    this.#prober = new Prober({
+      ...parts,
+      policy: this.#policy,
+      keys,
+      certifies: certifiesServer,
+      dns,
+      resolve: (domain, resolver) => this.#resolve(domain, resolver),
+      connect: (pair, place, ms) => dialPlace(place, this.#tlsTo(pair), ms),
+      certificate: (connection, domain) => inspectPeer(connection, domain, wall()),
+      now: monotonic,
+    });
     this.#before = router.remote;
     router.remote = this.#remotes;
     this.#timer = setInterval(() => this.#sweep(monotonic()), sweepMs).unref();
@@ -147,27 +163,35 @@ export class Federation {
     stream.visit.enters();
   }
 
-  async #dial({ from, to }: Pair, dns: DnsResolver): Promise<Transport> {
+  async #dial(pair: Pair, dns: DnsResolver): Promise<Transport> {
+    return dial(await this.#resolve(pair.to, dns), this.#tlsTo(pair));
+  }
+
+  #resolve(domain: string, dns: DnsResolver): Promise<readonly Place[]> {
     const { s2s } = this.#parts.config();
-    const places = await resolve(to, {
+    return resolve(domain, {
       dns,
-      override: (domain) => (Object.hasOwn(s2s.connect, domain) ? s2s.connect[domain] : undefined),
+      override: (name) => (Object.hasOwn(s2s.connect, name) ? s2s.connect[name] : undefined),
       allowed: () => networks(s2s.allow_networks),
     });
+  }
+
+  /** How a connection to another server becomes a TLS one. */
+  #tlsTo({ from, to }: Pair): ConnectionOptions {
     const name = domainToASCII(to);
-    const options: ConnectionOptions = {
+    return {
       secureContext: this.#parts.certificates.contextForServers(domainToASCII(from)),
       // RFC 6066 §3: SNI carries names only, no IP addresses.
       ...(name === '' || name.startsWith('[') || isIP(name) !== 0 ? {} : { servername: name }),
       // The stream checks the certificate.
       rejectUnauthorized: false,
     };
-    return dial(places, options);
   }
 
   #sweep(now: number): void {
     for (const stream of this.#incoming) stream.sweep(now);
     this.#remotes.sweep(now);
+    this.#prober.sweep(now);
     this.domains.sweep(now);
     this.#sessions.sweep(now);
   }
@@ -186,6 +210,19 @@ export class Federation {
       ...(streams.get(domain) ?? { incoming: 0, outgoing: 0 }),
       ...counts,
     }));
+  }
+
+  /**
+   * Tests the way from a local domain to a remote one. `ms`: the time limit. Returns undefined if too many tests are in
+   * progress.
+   */
+  test(pair: Pair, ms: number, progress: (text: string) => void): Promise<ProbeReport> | undefined {
+    return this.#prober.running >= mostTests ? undefined : this.#prober.probe(pair, ms, progress);
+  }
+
+  /** Whether it is a domain of a host, or of a service or component. */
+  isLocal(domain: string): boolean {
+    return this.#incomingParts.host(domain) !== undefined;
   }
 
   // --- administration ---------------------------------------------------------------------------------------------
@@ -242,5 +279,6 @@ export class Federation {
     clearInterval(this.#timer);
     for (const { xml } of this.#incoming) xml.abandon();
     this.#remotes.abandon();
+    this.#prober.abandon();
   }
 }

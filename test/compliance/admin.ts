@@ -5,6 +5,7 @@ import { call } from '../../src/server/admin/client.js';
 import type { RawValues } from '../../src/server/admin/command.js';
 import { servedCommands } from '../../src/server/admin/served.js';
 import { openAdminSocket } from '../../src/server/admin/socket.js';
+import type { Server } from '../../src/server/index.js';
 import type { Stage } from './dialogue.js';
 
 export interface Admin {
@@ -16,7 +17,16 @@ export interface Admin {
   readonly progress: readonly string[];
 }
 
-export async function adminOf({ server, folder }: Stage): Promise<Admin> {
+const opened = new WeakMap<Server, Promise<Admin>>();
+
+/** The same for each call with a server. */
+export function adminOf({ server, folder }: Stage): Promise<Admin> {
+  const known = opened.get(server) ?? open(server, folder);
+  opened.set(server, known);
+  return known;
+}
+
+async function open(server: Server, folder: string): Promise<Admin> {
   const path = join(folder, 'commands.sock');
   const socket = await openAdminSocket(
     path,

@@ -107,27 +107,26 @@ play('s2s list and show: both ends of a stream', both, async (servers) => {
   const { streams, total } = await here.ask<Listed>('s2s list');
   assert.equal(total, streams.length);
   const out = streams.find(({ direction }) => direction === 'out')!;
-  assert.deepEqual(
-    [out.state, out.pairs, out.sent, out.received, out.queued, out.address],
-    ['open', pairs, 2, 0, 0, '127.0.0.1'],
-  );
+  assert.deepEqual([out.state, out.pairs, out.received, out.queued, out.address], ['open', pairs, 0, 0, '127.0.0.1']);
   assert.ok(out.authentication === 'EXTERNAL' || out.authentication === 'dialback');
   assert.match(out.tls!.protocol, /^TLSv1\.[23]$/);
   assert.match(out.since, /^\d{4}-\d\d-\d\dT.*Z$/);
   const incoming = (await there.ask<Listed>('s2s list')).streams.filter(({ direction }) => direction === 'in');
   const open = incoming.find(({ pairs }) => pairs.length > 0)!;
-  assert.deepEqual([open.pairs, open.received, open.sent], [[{ local: capulet, remote: montague }], 2, 0]);
+  assert.deepEqual([open.pairs, open.sent], [[{ local: capulet, remote: montague }], 0]);
+  // Besides the messages there may be answers to requests of the server.
+  assert.ok(out.sent >= 2 && open.received >= 2, `${out.sent} ${open.received}`);
   assert.equal(open.authentication, out.authentication);
 
   assert.match(
     await here.read('s2s list'),
-    /^capulet\.example +<- +montague\.example +open +TLSv1\.\d +\w+ +\S+ \S+ UTC +0 +2 +0$/m,
+    /^capulet\.example +<- +montague\.example +open +TLSv1\.\d +\w+ +\S+ \S+ UTC +0 +\d+ +0$/m,
   );
-  assert.match(await there.read('s2s list'), /^montague\.example +-> +capulet\.example +open .* 2 +0 +0$/m);
+  assert.match(await there.read('s2s list'), /^montague\.example +-> +capulet\.example +open .* \d+ +0 +0$/m);
   const shown = await here.read('s2s show', { domain: 'Capulet.Example' });
   assert.match(shown, /^Domain +capulet\.example$/m);
   assert.match(shown, /^Stream to it +open$/m);
-  assert.match(shown, /^Sent +2 stanzas$/m);
+  assert.match(shown, /^Sent +\d+ stanzas$/m);
 });
 
 play('s2s list: pages, and the streams of one domain', both, async (servers) => {
@@ -223,13 +222,13 @@ play('metrics count stanzas, streams and failures by domain', both, async (serve
   );
   const here = (await servers.stage(montague).server.metrics.text()).text;
   for (const line of [
-    'waxwing_server_stanzas_sent_total{domain="capulet.example"} 2',
-    'waxwing_server_stanzas_sent_total{domain="(others)"} 0',
-    'waxwing_server_domain_streams{domain="capulet.example",direction="outgoing"} 1',
-    'waxwing_server_failures_total{domain="mantua.example",step="dns"} 1',
+    /^waxwing_server_stanzas_sent_total\{domain="capulet\.example"\} [2-9]$/m,
+    /^waxwing_server_stanzas_sent_total\{domain="\(others\)"\} 0$/m,
+    /^waxwing_server_domain_streams\{domain="capulet\.example",direction="outgoing"\} 1$/m,
+    /^waxwing_server_failures_total\{domain="mantua\.example",step="dns"\} 1$/m,
   ])
-    assert.ok(here.split('\n').includes(line), `${line}\n${here}`);
+    assert.match(here, line);
   const there = (await servers.stage(capulet).server.metrics.text()).text;
-  assert.match(there, /^waxwing_server_stanzas_received_total\{domain="montague\.example"\} 2$/m);
+  assert.match(there, /^waxwing_server_stanzas_received_total\{domain="montague\.example"\} [2-9]$/m);
   assert.match(there, /^waxwing_server_domain_streams\{domain="montague\.example",direction="incoming"\} 1$/m);
 });

@@ -79,7 +79,7 @@ export function cliReference(commands: readonly Command[]): string {
         [String(exitCodes.failed), 'Failed; the reason is on standard error.'],
         [String(exitCodes.usage), 'Invalid command line.'],
         [String(exitCodes.notRunning), 'The command needs the running server, and none is running.'],
-        [String(exitCodes.errorsFound), '`check` found errors, or the configuration has errors.'],
+        [String(exitCodes.errorsFound), '`check` or `s2s test` found errors, or the configuration has errors.'],
         ['130', 'A second SIGINT ended `start` at once.'],
       ],
     ),

@@ -1,10 +1,14 @@
 /** `waxwing s2s …`: streams to and from other servers. */
 import { Jid } from '../address/jid.js';
+import { isPrivateName } from '../config/public-names.js';
 import type { Federation } from '../federation.js';
+import { oneLine } from '../plain.js';
 import type { Server } from '../server.js';
 import { type Pause, remoteOf, type ServerStream } from '../stream/s2s/inspection.js';
-import { columns, count, facts, time } from '../words.js';
-import { CommandError, serverCommand } from './command.js';
+import type { PlaceReport, ProbeReport } from '../stream/s2s/probe.js';
+import { columns, count, facts, paragraph, time } from '../words.js';
+import { CommandError, exitCodes, serverCommand } from './command.js';
+import { explainProbe, type ProbeFinding, placeName } from './s2s-findings.js';
 
 /** Streams on a page, unless the caller wants another number. */
 const usualPage = 100;
@@ -150,3 +154,104 @@ export const kick = serverCommand({
     return paused === 0 ? streams : `${streams} Its back-off has ended.`;
   },
 });
+
+/** The time limit of a test in seconds: the usual one, and the largest, within which the caller waits. */
+const usualSeconds = 30;
+const mostSeconds = 100;
+
+export const test = serverCommand({
+  name: 's2s test',
+  summary: 'Tests whether stanzas get to another server, and says what is wrong',
+  details:
+    'Does what the server does before it sends a stanza: looks up the domain in DNS, connects to each address, starts TLS, checks the certificate, and authenticates. Nothing is sent to any user. The test runs in the running server, with its network, certificate and dialback secret.',
+  parameters: {
+    domain: { type: 'text', positional: true, required: true, description: 'Domain of the other server.' },
+    from: { type: 'text', description: 'Domain of this server to test with. Default: the first public host.' },
+    seconds: { type: 'count', description: `Time limit (${usualSeconds}, at most ${mostSeconds}).` },
+  },
+  async run({ server, progress }, { domain, from, seconds = usualSeconds }) {
+    const federation = demandFederation(server);
+    const pair = { from: fromOf(server, federation, from), to: demandDomain(domain) };
+    if (federation.isLocal(pair.to))
+      throw new CommandError('usage', `${pair.to} is a domain of this server; waxwing check looks at it`);
+    if (seconds > mostSeconds) throw new CommandError('usage', `seconds: must be at most ${mostSeconds}`);
+    const { connect } = server.config.s2s;
+    const report = await federation.test(pair, seconds * 1000, progress);
+    if (report === undefined)
+      throw new CommandError('busy', 'other tests are in progress; try again when they are done');
+    const findings = explainProbe(report, {
+      connect: Object.hasOwn(connect, pair.to) ? connect[pair.to]! : null,
+      pauses: federation.pauses(pair.to),
+    });
+    return { ...report, findings };
+  },
+  text: ({ findings, ...report }) =>
+    [
+      `Streams from ${report.from} to ${report.domain} ${report.accepted ? 'work' : 'do not work'}.`,
+      lookupText(report),
+      ...report.places.map(placeText),
+      ...findings.map(findingText),
+    ]
+      .filter((part) => part !== '')
+      .join('\n\n'),
+  exitCode: ({ accepted }) => (accepted ? exitCodes.done : exitCodes.errorsFound),
+});
+
+/** Throws CommandError if the domain is not one of the server. */
+function fromOf({ config }: Server, federation: Federation, given: string | undefined): string {
+  const hosts = Object.keys(config.hosts);
+  if (given === undefined) return hosts.find((host) => !isPrivateName(host)) ?? hosts[0]!;
+  const domain = demandDomain(given);
+  if (federation.isLocal(domain)) return domain;
+  throw new CommandError('not-found', `${domain} is not a domain of this server`);
+}
+
+function lookupText({ lookups }: ProbeReport): string {
+  if (lookups.length === 0) return '';
+  const rows = lookups.map(({ question, answers, error }) => [
+    `  ${question}`,
+    error === null ? answers.join(', ') || 'none' : `no answer (${error})`,
+  ]);
+  return `DNS:\n${columns(rows)}`;
+}
+
+function placeText(place: PlaceReport): string {
+  const { certificate, features, stage, connectMs, tls } = place;
+  const login =
+    place.authentication === null
+      ? [
+          place.externalRefused === null ? '' : `EXTERNAL refused (${place.externalRefused})`,
+          place.dialbackRefused === null ? '' : `dialback refused (${place.dialbackRefused})`,
+        ]
+      : [
+          place.externalRefused === null ? '' : `EXTERNAL refused (${place.externalRefused})`,
+          `${place.authentication} accepted`,
+        ];
+  const about = facts([
+    [
+      '  Connection',
+      stage === 'untried' ? 'not tried' : connectMs === null ? `failed (${place.error})` : `after ${connectMs} ms`,
+    ],
+    ['  TLS', tls === null ? undefined : `${tls.protocol}, ${tls.cipher}`],
+    ['  Certificate', certificate === null ? undefined : certificate.names.join(', ') || certificate.subject],
+    ['  Issued by', certificate?.issuer],
+    [
+      '  Valid',
+      certificate === null
+        ? undefined
+        : `${certificate.notBefore.slice(0, 10)} to ${certificate.notAfter.slice(0, 10)}`,
+    ],
+    ['  Features', features?.join(', ')],
+    ['  Mechanisms', place.mechanisms.join(', ')],
+    ['  Login', login.filter((part) => part !== '').join(', ')],
+    ['  Result', stage === 'accepted' ? 'accepts stanzas' : stage === 'untried' ? undefined : `failed: ${stage}`],
+  ]);
+  return `${placeName(place)} (${place.directTls ? 'direct TLS' : 'STARTTLS'}):\n${about}`;
+}
+
+const ends = { here: 'At your end', there: 'At the other end' } as const;
+
+function findingText({ level, end, what, advice }: ProbeFinding): string {
+  const lead = level === 'note' ? 'Note' : end === undefined ? 'Problem' : ends[end];
+  return `${lead}: ${oneLine(what)}${advice === '' ? '' : `\n${paragraph(advice)}`}`;
+}

@@ -30,6 +30,7 @@ export const own: readonly Command[] = [
   s2s.list,
   s2s.show,
   s2s.kick,
+  s2s.test,
   running.modules,
   running.config,
   running.logLevel,

@@ -1,4 +1,5 @@
 /** What TLS says of another server at the other end of a connection. */
+import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { isVerified } from '../transport/tls.js';
 import type { Transport } from '../transport/transport.js';
@@ -16,10 +17,23 @@ export function certifiesServer({ tls }: Transport, domain: string): boolean {
   if (tls === undefined || !isVerified(tls)) return false;
   let names = known.get(tls);
   if (names === undefined) {
-    const certificate = tls.getPeerX509Certificate();
-    if (certificate === undefined) return false;
-    names = xmppAddresses(certificate.raw);
-    known.set(tls, names);
+    const peer = peerCertificate(tls);
+    if (peer === undefined) return false;
+    ({ names } = peer);
   }
   return coversServer(names, domain);
+}
+
+/**
+ * The peer's certificate, verified or not. Returns undefined if there is none. To be called at most once for each
+ * connection, and before `certifiesServer`.
+ */
+export function peerCertificate(
+  tls: TLSSocket,
+): { readonly certificate: X509Certificate; readonly names: CertificateNames } | undefined {
+  const certificate = tls.getPeerX509Certificate();
+  if (certificate === undefined) return undefined;
+  const names = xmppAddresses(certificate.raw);
+  known.set(tls, names);
+  return { certificate, names };
 }

@@ -25,6 +25,15 @@ export function secured(socket: Socket, options: TLSSocketOptions): TLSSocket {
  * version of Node cannot tell.
  */
 export function isVerified(socket: TLSSocket): boolean {
-  const { _handle } = socket as TLSSocket & { readonly _handle?: { verifyError?(): Error | null } | null };
-  return _handle?.verifyError?.() === null;
+  return verifyErrorOf(socket) === undefined;
+}
+
+/** OpenSSL's code for why the chain is not trusted. Returns undefined if it is. */
+export function verifyErrorOf(socket: TLSSocket): string | undefined {
+  const { _handle } = socket as TLSSocket & {
+    readonly _handle?: { verifyError?(): NodeJS.ErrnoException | null } | null;
+  };
+  if (_handle?.verifyError === undefined) return 'UNKNOWN';
+  const error = _handle.verifyError();
+  return error === null ? undefined : (error.code ?? error.message);
 }

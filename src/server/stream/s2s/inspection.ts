@@ -60,7 +60,9 @@ export function tlsFacts({ tls }: Transport): TlsFacts | null {
 
 function factsOf(tls: TLSSocket): TlsFacts | null {
   const protocol = tls.getProtocol();
-  return protocol === null || protocol === 'unknown' ? null : { protocol, cipher: tls.getCipher().standardName };
+  // Undefined during the handshake, whatever its type says.
+  const cipher = tls.getCipher() as ReturnType<TLSSocket['getCipher']> | undefined;
+  return protocol === null || cipher === undefined ? null : { protocol, cipher: cipher.standardName };
 }
 
 /** The remote domain that a stream is listed under; the claimed one if none is authenticated. */

@@ -81,13 +81,14 @@ export async function resolve(domain: string, parts: ResolveParts): Promise<read
     isIP(literal) === 0
       ? await targetsOf(domainToASCII(domain), parts)
       : [{ name: literal, port: usualPort, isDirectTls: false }];
-  const own = networks(ownAddresses());
   const allowed = parts.allowed();
-  return placesOf(
-    targets,
-    parts,
-    (address) => isIn(allowed, address) || !(isIn(internal, address) || isIn(own, address)),
-  );
+  return placesOf(targets, parts, isReachable(allowed));
+}
+
+/** Whether an address that DNS names may be connected to: it is in `allowed`, or on the public internet. */
+export function isReachable(allowed: BlockList): (address: string) => boolean {
+  const own = networks(ownAddresses());
+  return (address) => isIn(allowed, address) || !(isIn(internal, address) || isIn(own, address));
 }
 
 async function targetsOf(name: string, { dns, random = Math.random }: ResolveParts): Promise<readonly Target[]> {
