@@ -15,6 +15,9 @@ const slow = (): Transform =>
 export class Relay {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  /** Connections before this one lose what is sent to the server. */
+  #lossyUntil = 0;
+  #connections = 0;
 
   private constructor(server: Server) {
     this.#server = server;
@@ -33,7 +36,7 @@ export class Relay {
           if (!socket.readableEnded) reset(other);
         });
       }
-      near.pipe(far);
+      near.pipe(relay.#gate()).pipe(far);
       far.pipe(slow()).pipe(near);
     });
     const relay = new Relay(server);
@@ -45,6 +48,18 @@ export class Relay {
 
   get port(): number {
     return (this.#server.address() as AddressInfo).port;
+  }
+
+  #gate(): Transform {
+    const number = this.#connections++;
+    return new Transform({
+      transform: (chunk, _, passOn) => passOn(null, number < this.#lossyUntil ? undefined : chunk),
+    });
+  }
+
+  /** What comes over the present connections from now on does not reach the server; who sends it does not notice. */
+  swallow(): void {
+    this.#lossyUntil = this.#connections;
   }
 
   /** Resets all connections. New ones pass. */

@@ -16,7 +16,7 @@ import { abilities, happenings } from '../by-xml.js';
 import { Inbox } from '../device.js';
 
 /** Patience with what has to come, in ms. */
-const patience = 10_000;
+const patience = 20_000;
 
 export interface Login {
   readonly host: string;
@@ -44,6 +44,8 @@ export class Refused extends Error {
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64');
 const plain = (text: string): string => Buffer.from(text, 'base64').toString();
+
+const matches = (wanted: Element, one: Element): boolean => difference(wanted, one, new Map(), false) === undefined;
 
 export class Client {
   readonly #login: Login;
@@ -274,18 +276,24 @@ export class Client {
    */
   gets(xml: string): Promise<Element> {
     const wanted = parse(xml, NS.client);
+    // Each stanza is compared once, however many come.
+    const compared = new Set<Element>();
     return this.#wait(
       () => {
-        const at = this.#find(wanted);
+        const at = this.#stanzas.findIndex((one) => {
+          if (compared.has(one)) return false;
+          compared.add(one);
+          return matches(wanted, one);
+        });
         return at < 0 ? undefined : this.#stanzas.splice(at, 1)[0];
       },
       () =>
-        `${this.bare} got no ${xml}; what came:\n  ${this.#stanzas.slice(-20).map(String).join('\n  ') || 'nothing'}`,
+        `${this.bare} got no ${xml}; what came:\n  ${this.#stanzas.slice(-10).map(String).join('\n  ') || 'nothing'}`,
     );
   }
 
   #find(wanted: Element): number {
-    return this.#stanzas.findIndex((one) => difference(wanted, one, new Map(), false) === undefined);
+    return this.#stanzas.findIndex((one) => matches(wanted, one));
   }
 
   /** Asserts that no such stanza has come so far. */
@@ -297,9 +305,9 @@ export class Client {
   /** Takes all stanzas that have come and match. */
   takes(xml: string): Element[] {
     const wanted = parse(xml, NS.client);
-    const taken: Element[] = [];
-    for (let at = this.#find(wanted); at >= 0; at = this.#find(wanted)) taken.push(...this.#stanzas.splice(at, 1));
-    return taken;
+    const all = this.#stanzas.splice(0);
+    this.#stanzas.push(...all.filter((one) => !matches(wanted, one)));
+    return all.filter((one) => matches(wanted, one));
   }
 
   /** Its server has handled what it sent before. */

@@ -57,7 +57,7 @@ export async function ejabberd({ dns, authority, accounts }: PeerOptions): Promi
       mod_http_api: {},
       mod_last: {},
       mod_mam: { default: 'always' },
-      mod_muc: { access_create: 'all', default_room_options: { mam: true, allow_private_messages: true } },
+      mod_muc: { access_create: 'all', default_room_options: { mam: true } },
       mod_offline: {},
       mod_ping: {},
       mod_privacy: {},

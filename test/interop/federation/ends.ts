@@ -1,19 +1,7 @@
 /** A server is stopped or killed, and starts again. `other` is that server. */
-import type { Client } from './client.js';
-import { until } from './program.js';
 import { newRoom, opens } from './rooms.js';
-import { converse } from './routes.js';
+import { converse, reaches } from './routes.js';
 import type { Play } from './scene.js';
-
-/** Patience with servers that pause after a failure before they connect again, in ms. */
-const patience = 30_000;
-
-/** Resolves once requests and answers cross again. */
-const reaches = (one: Client, other: Client): Promise<unknown> =>
-  until(`an answer from ${other.jid} to ${one.jid}`, patience, async () => {
-    await one.can.ping(other.jid);
-    return true;
-  });
 
 export const ends: readonly Play[] = [
   {

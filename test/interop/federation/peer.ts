@@ -8,15 +8,16 @@ import type { Authority } from './authority.js';
  * - `external`: STARTTLS, and SASL EXTERNAL; the other servers have dialback turned off.
  * - `dialback`: the certificates do not prove the domain of the side that connects.
  * - `direct`: DNS names ports of direct TLS alone (XEP-0368).
+ * - `idn`: the domains have letters that DNS and certificates have in another form.
  * - `six`: DNS names an IPv6 address alone.
  * - `bidi`: for streams that carry stanzas both ways (XEP-0288).
  * - `managed`: for streams with stream management (XEP-0198), over relays.
  */
-export const ways = ['external', 'dialback', 'direct', 'six', 'bidi', 'managed'] as const;
+export const ways = ['external', 'dialback', 'direct', 'idn', 'six', 'bidi', 'managed'] as const;
 export type Way = (typeof ways)[number];
 
 export const domainOf = (server: string, way: Way): string =>
-  way === 'external' ? `${server}.example` : `${way}.${server}.example`;
+  way === 'external' ? `${server}.example` : `${way === 'idn' ? 'bücher' : way}.${server}.example`;
 
 /** The service of rooms of a domain. */
 export const roomsOf = (domain: string): string => `conference.${domain}`;

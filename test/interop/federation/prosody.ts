@@ -54,6 +54,7 @@ unbound = {
   resolvconf = false, hoststxt = false, forward = { "${dnsHost}@${dnsPort}" },
   options = { ["do-not-query-localhost:"] = "no", ["module-config:"] = "iterator", ["cache-max-ttl:"] = "0", ["cache-max-negative-ttl:"] = "0" };
 }
+bounce_blocked_messages = true
 authentication = "internal_plain"
 allow_unencrypted_plain_auth = false
 storage = "internal"
@@ -70,7 +71,9 @@ Component "${rooms}" "muc"
 `,
   );
   const encoded = (text: string): string =>
-    text.replace(/[^A-Za-z0-9]/g, (one) => `%${one.charCodeAt(0).toString(16).padStart(2, '0')}`);
+    Buffer.from(text)
+      .toString('latin1')
+      .replace(/[^A-Za-z0-9]/g, (one) => `%${one.charCodeAt(0).toString(16).padStart(2, '0')}`);
   for (const [bare, password] of Object.entries(accounts)) {
     const [user, domain] = bare.split('@') as [string, string];
     const file = `data/${encoded(domain)}/accounts/${encoded(user)}.dat`;

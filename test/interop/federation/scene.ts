@@ -1,6 +1,7 @@
 /** Waxwing and another server, a DNS server that both ask, and the people of their domains. */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
+import { domainToASCII } from 'node:url';
 import { DnsServer } from '../../dns-server.js';
 import { Relay } from '../relay.js';
 import { Authority } from './authority.js';
@@ -66,11 +67,12 @@ export class Scene {
   /** DNS names a place for a domain and its rooms. */
   leads(domain: string, { host, port }: Place, isDirectTls = false): void {
     const { addresses = {}, srv = {} } = this.dns.zone;
+    const dnsName = domainToASCII(domain);
     const service = isDirectTls ? '_xmpps-server' : '_xmpp-server';
     // A DNS name, for servers that look names up by this DNS; others take an address.
     const isOurs = domain.endsWith(`${this.us.name}.example`);
-    const target = isOurs && !this.them.looksNamesUp ? host : `host.${domain}`;
-    const records = [domain, roomsOf(domain)].map((name) => [`${service}._tcp.${name}`, [`0 0 ${port} ${target}`]]);
+    const target = isOurs && !this.them.looksNamesUp ? host : `host.${dnsName}`;
+    const records = [dnsName, roomsOf(dnsName)].map((name) => [`${service}._tcp.${name}`, [`0 0 ${port} ${target}`]]);
     this.dns.zone = {
       addresses: { ...addresses, [target]: [host] },
       srv: { ...srv, ...Object.fromEntries(records) },
@@ -79,9 +81,10 @@ export class Scene {
 
   /** DNS knows nothing of a domain any more. */
   forgets(domain: string): void {
+    const dnsName = domainToASCII(domain);
     const { addresses = {}, srv = {} } = this.dns.zone;
     const others = <T>(all: Readonly<Record<string, T>>): Record<string, T> =>
-      Object.fromEntries(Object.entries(all).filter(([name]) => !name.endsWith(`.${domain}`) && name !== domain));
+      Object.fromEntries(Object.entries(all).filter(([name]) => !name.endsWith(`.${dnsName}`) && name !== dnsName));
     this.dns.zone = { addresses: others(addresses), srv: others(srv) };
   }
 
@@ -99,7 +102,7 @@ export class Scene {
     const number = this.#used.get(domain) ?? 0;
     assert.ok(number < (way === 'external' ? most.external : most.other), `more accounts of ${domain} are needed`);
     this.#used.set(domain, number + 1);
-    return `user${number}@${domain}`;
+    return `${nameOf(way, number)}@${domain}`;
   }
 
   /** Somebody who has logged in to a server. */
@@ -153,11 +156,14 @@ export async function befriend(one: Client, other: Client): Promise<void> {
   }
 }
 
+/** Local parts: where domains have letters outside ASCII, names have them too. */
+const nameOf = (way: Way, number: number): string => (way === 'idn' ? `jörg.ж${number}` : `user${number}`);
+
 function accountsOf(server: string): Readonly<Record<string, string>> {
   return Object.fromEntries(
     ways.flatMap((way) =>
       Array.from({ length: way === 'external' ? most.external : most.other }, (_, number) => [
-        `user${number}@${domainOf(server, way)}`,
+        `${nameOf(way, number)}@${domainOf(server, way)}`,
         password,
       ]),
     ),

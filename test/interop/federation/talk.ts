@@ -33,6 +33,39 @@ export const talk: readonly Play[] = [
     },
   },
   {
+    title: 'hundreds of messages each way at once, all of them in order',
+    async play(scene, one, other) {
+      const [romeo, juliet] = await scene.friends(one, other);
+      const numbers = Array.from({ length: 300 }, (_, n) => `number ${n}`);
+      for (const text of numbers) {
+        romeo.sends(`<message to='${juliet.jid}' type='chat'>${body(text)}</message>`);
+        juliet.sends(`<message to='${romeo.jid}' type='chat'>${body(text)}</message>`);
+      }
+      for (const [who, from] of [
+        [romeo, juliet],
+        [juliet, romeo],
+      ] as const) {
+        const last = await who.gets(`<message from='${from.jid}' type='chat'>${body(numbers.at(-1)!)}</message>`);
+        const came = [...who.takes(`<message from='${from.jid}' type='chat'><body/></message>`), last];
+        assert.deepEqual(
+          came.map((message) => message.getChildText('body')),
+          numbers,
+        );
+      }
+    },
+  },
+  {
+    title: 'a message of the size that clients may send',
+    async play(scene, one, other) {
+      const [romeo, juliet] = await scene.friends(one, other);
+      // What servers add to it (a language, ids of archives) comes on top.
+      const long = 'long '.repeat(52_380);
+      romeo.sends(`<message to='${juliet.jid}' type='chat' id='1'>${body(long)}</message>`);
+      const came = await juliet.gets(`<message from='${romeo.jid}' type='chat' id='1'/>`);
+      assert.equal(came.getChildText('body'), long);
+    },
+  },
+  {
     title: 'disco (XEP-0030), ping (XEP-0199), version (XEP-0092) and vCard (XEP-0054)',
     async play(scene, one, other) {
       const [romeo, juliet] = await scene.friends(one, other, { features: [NS.ping] });
