@@ -339,9 +339,10 @@ play('§6.3: a request goes out as the account, and its answer comes back enclos
     `<iq type='error' to='romeo@localhost' from='friar@padua' id='{other}'>${refusal('cancel', 'item-not-found')}</iq>`,
   );
   await friar.receives(
-    `<iq type='result' id='2'><privilege xmlns='${privilege}'><forwarded xmlns='${NS.forward}'>
+    `<iq type='error' id='2'><privilege xmlns='${privilege}'><forwarded xmlns='${NS.forward}'>
       <iq xmlns='jabber:client' type='error' from='friar@padua' to='romeo@localhost' id='sub2'>
-        <error xmlns='jabber:client' type='cancel'><item-not-found xmlns='${NS.stanzas}'/></error></iq></forwarded></privilege></iq>`,
+        <error type='cancel'><item-not-found xmlns='${NS.stanzas}'/></error></iq></forwarded></privilege>
+      ${refusal('cancel', 'item-not-found')}</iq>`,
   );
   await friar.hearsNothing();
 });
@@ -373,7 +374,7 @@ play('§6.3: what the account itself may ask, of itself and of others', all, asy
     ),
   );
   await friar.receives(
-    `<iq type='result' id='2'><privilege xmlns='${privilege}'><forwarded xmlns='${NS.forward}'>
+    `<iq type='error' id='2'><privilege xmlns='${privilege}'><forwarded xmlns='${NS.forward}'>
       <iq xmlns='jabber:client' type='error' id='q' from='juliet@localhost' to='romeo@localhost'/></forwarded></privilege></iq>`,
   );
   // Nothing answers this.
@@ -386,9 +387,9 @@ play('§6.3: what the account itself may ask, of itself and of others', all, asy
     ),
   );
   await friar.receives(
-    `<iq type='result' id='3'><privilege xmlns='${privilege}'><forwarded xmlns='${NS.forward}'>
+    `<iq type='error' id='3'><privilege xmlns='${privilege}'><forwarded xmlns='${NS.forward}'>
       <iq xmlns='jabber:client' type='error' id='r' from='localhost'>
-        <error xmlns='jabber:client'><service-unavailable xmlns='${NS.stanzas}'/></error></iq></forwarded></privilege></iq>`,
+        <error><service-unavailable xmlns='${NS.stanzas}'/></error></iq></forwarded></privilege></iq>`,
   );
 });
 

@@ -85,14 +85,14 @@ export class Behalf {
     // RFC 6120 §10.3.3
     const request = sent.to === undefined ? sent.with({ to: owner }) : sent;
     if (request.to!.bare !== owner.bare && !(await host.admits(request)))
-      return forwarded(request.error(new StanzaError('not-acceptable')));
+      throw refusalOf(request, new StanzaError('not-acceptable'));
     this.counts.requests++;
     try {
       const answer = await host.ask(request, { origin: originFor(component) });
       return forwarded(answer.with({ id: request.id, to: owner }));
     } catch (error) {
       if (!(error instanceof StanzaError)) throw error;
-      return forwarded(request.error(error));
+      throw refusalOf(request, error);
     }
   }
 }
@@ -125,3 +125,10 @@ function stanzaOf(inner: Element, from: Jid): Stanza {
 
 const forwarded = (stanza: Stanza): Element =>
   el('privilege', { xmlns: NS.privilege }, el('forwarded', { xmlns: NS.forward }, parse(stanza.toXml(NS.client))));
+
+/** An error answer is enclosed like a result. Its condition is repeated outside, where an error must have one. */
+const refusalOf = (request: Stanza, error: StanzaError): StanzaError =>
+  new StanzaError(error.condition, error.text, {
+    ...error.options,
+    instead: forwarded(request.error(error)),
+  });
