@@ -96,6 +96,16 @@ need_python() {
   done_with python "$file"
 }
 
+need_slidge() {
+  local file=test/interop/slidge-requirements.txt
+  up_to_date slidge "$file" && "$place/slidge/bin/python" -c 'import slidge' 2>/dev/null && return 0
+  echo "interop: installing slidge from PyPI …" >&2
+  rm -rf "$place/slidge"
+  { python3 -m venv "$place/slidge" && "$place/slidge/bin/pip" install --disable-pip-version-check -r "$file"; } \
+    >"$place/slidge.log" 2>&1 || { cat "$place/slidge.log" >&2; return 1; }
+  done_with slidge "$file"
+}
+
 node scripts/setup.mjs
 choose "$@"
 need_debian
@@ -104,6 +114,7 @@ without() { WAXWING_INTEROP_WITHOUT+=" $1"; }
 if has_clients; then
   need_npm || { missing 'what npm has' 'the clients in JavaScript'; without javascript; }
   need_python || { missing 'what PyPI has' 'slixmpp'; without slixmpp; }
+  need_slidge || { missing slidge 'slidge'; without slidge; }
   { command -v profanity && command -v tmux; } >/dev/null || { missing 'profanity or tmux' 'Profanity'; without profanity; }
   { command -v turnserver && command -v turnutils_uclient; } >/dev/null || missing coturn 'coturn'
   { command -v haproxy && command -v nginx; } >/dev/null || missing 'haproxy or nginx' 'proxies'

@@ -20,7 +20,7 @@ export const hardPassword = 'Blümchen & <Söhne> 🌼';
 const absent = (process.env.WAXWING_INTEROP_WITHOUT ?? '').split(' ');
 
 /** For the option `skip` of tests. */
-export const without = (program: 'javascript' | 'slixmpp' | 'profanity'): string | false =>
+export const without = (program: 'javascript' | 'slixmpp' | 'profanity' | 'slidge'): string | false =>
   absent.includes(program) ? `${program} is not installed` : false;
 
 const accounts = Array.from({ length: 60 }, (_, number) => `user${number}@localhost`);
