@@ -472,12 +472,10 @@ class WaxwingServer implements Server {
 
   /** The host of a domain in an HTTP request, which may be that of a service. */
   #hostNamed(name: string): LocalHost {
+    const host = this.#hosts.get(name);
+    if (host !== undefined) return host;
     const all = [...this.#hosts.values()];
-    return (
-      this.#hosts.get(name) ??
-      all.find(({ hooks }) => hooks.services().some(({ domain }) => domain === name)) ??
-      all[0]!
-    );
+    return all.find(({ hooks }) => hooks.services().some(({ domain }) => domain === name)) ?? all[0]!;
   }
 
   // --- accounts -----------------------------------------------------------------------------------------------------

@@ -332,18 +332,22 @@ scene(
 );
 
 scene(
-  'of too many streams that prove nothing the oldest is closed; those with a domain stay',
+  'of too many streams that prove nothing one is closed, of the address with the most; those with a domain stay',
   { s2s: { unauthenticated_streams: 10 } },
   async (servers) => {
     const juliet = await julietOf(servers);
     const friend = await authenticates(connects(servers));
-    const flood = Array.from({ length: 10 }, (_, n) => connects(servers, montague, `127.0.2.${n + 1}`));
+    const slow = connects(servers, montague, '127.0.2.1');
+    await slow.opens();
+    const flood = Array.from({ length: 9 }, (_, n) => connects(servers, montague, n < 5 ? '127.0.2.2' : '127.0.2.3'));
     for (const peer of flood) await peer.opens();
-    const last = await authenticates(connects(servers, montague, '127.0.2.20'));
+    for (let n = 0; n < 3; n++)
+      await passes(await authenticates(connects(servers, montague, '127.0.2.4')), juliet, `a new one ${n}`);
     await flood[0]!.hearsError('resource-constraint');
     await passes(friend, juliet, 'still here');
-    await passes(last, juliet, 'and a new one');
-    assert.match(await metricsOf(servers), /^waxwing_limits_hit_total\{limit="s2s.unauthenticated_streams"\} 1$/m);
+    slow.says(`<starttls xmlns='${NS.tls}'/>`);
+    await slow.hearsElement('proceed');
+    assert.match(await metricsOf(servers), /^waxwing_limits_hit_total\{limit="s2s.unauthenticated_streams"\} \d$/m);
   },
 );
 
@@ -397,7 +401,11 @@ scene('XEP-0220 §2.5: domains of one stream, proved and asked for', {}, async (
   await peer.hearsError('invalid-from');
 });
 
-play('dialbacks that never end leave room for those of others', withMontague, async (servers) => {
+const few = {
+  ...withMontague,
+  [capulet]: { trusts: [authority.pem], s2s: { dialbacks: 40, dialbacks_per_minute: 30 } },
+};
+play('dialbacks that never end leave room for those of others', few, async (servers) => {
   const juliet = await julietOf(servers);
   const trap = await lure('');
   servers.leads('silent.example', trap.port);
@@ -425,6 +433,15 @@ play('dialbacks that never end leave room for those of others', withMontague, as
   assert.equal((await friend.hearsElement('result')).attrs.type, 'valid');
   await passes(friend, juliet, 'proved');
   assert.match(await metricsOf(servers), /^waxwing_limits_hit_total\{limit="s2s.dialbacks"\} \d+$/m);
+  // Those that fail at once are as many as there may be in a minute.
+  const quick = connects(servers, montague, '127.0.3.3');
+  await quick.opensWithTls();
+  for (let n = 0; n < 31; n++) {
+    quick.says(result('0', `n${n}.nowhere.example`));
+    const { content } = await quick.hearsElement('result');
+    assert.equal(condition(content), n < 30 ? 'remote-server-not-found' : 'resource-constraint');
+  }
+  assert.match(await metricsOf(servers), /^waxwing_limits_hit_total\{limit="s2s.dialbacks_per_minute"\} 1$/m);
 });
 
 scene('one user cannot use up all streams to other servers', { s2s: { streams: 12 } }, async (servers) => {

@@ -180,6 +180,31 @@ play(
   },
 );
 
+play(
+  'XEP-0045 §18.1.2: occupants of a domain that is denied leave with the next message',
+  { [montague]: {}, [capulet]: {} },
+  async (servers) => {
+    const romeo = await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true });
+    const juliet = await julietOf(servers);
+    const room = `garden@conference.${capulet}`;
+    await juliet.sends(`<presence to='${room}/juliet'><x xmlns='${NS.muc}'/></presence>`);
+    await juliet.receives(`<presence from='${room}/juliet'/>`);
+    await juliet.receives(`<message from='${room}' type='groupchat'><subject/></message>`);
+    await juliet.sends(
+      `<iq type='set' id='open' to='${room}'><query xmlns='${NS.mucOwner}'><x xmlns='${NS.dataForms}' type='submit'/></query></iq>`,
+    );
+    await juliet.receives(`<iq type='result' id='open'/>`);
+    await romeo.sends(`<presence to='${room}/romeo'><x xmlns='${NS.muc}'/></presence>`);
+    await juliet.receives(`<presence from='${room}/romeo'/>`);
+    await servers.changes(capulet, { s2s: { domains: { [montague]: deny } } });
+    await juliet.sends(`<message to='${room}' type='groupchat' id='1'><body>Romeo?</body></message>`);
+    await juliet.receivesAnyOrder([
+      `<message from='${room}/juliet' type='groupchat' id='1'><body>Romeo?</body></message>`,
+      `<presence from='${room}/romeo' type='unavailable'/>`,
+    ]);
+  },
+);
+
 scene('a reload closes the stream of a server that sends nothing', {}, async (servers) => {
   const [one, other] = [await enters(servers), await enters(servers, rooms)];
   await servers.changes(capulet, { s2s: { domains: { [`*.${montague}`]: deny } } });

@@ -16,6 +16,8 @@ import { noteLeaving } from './xep-0437-activity.js';
 const deliveryErrors = [
   'gone',
   'item-not-found',
+  // The server denies the domain of the occupant (RFC 6120 §8.3.3.10).
+  'not-allowed',
   'recipient-unavailable',
   'redirect',
   'remote-server-not-found',

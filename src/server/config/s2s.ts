@@ -183,13 +183,25 @@ export const s2s = z
     unauthenticated_streams: count({ min: 10 })
       .default(1000)
       .describe(
-        'Maximum streams from other servers that have not proved a domain yet, in total. Beyond it the oldest is closed.',
+        'Maximum streams from other servers that have not proved a domain yet, in total. Beyond it the oldest one from the address with the most is closed.',
       )
       .meta(live),
     unauthenticated_streams_per_address: count({ min: 1 })
       .default(50)
       .describe(
         'The same from one IPv4 address or one IPv6 /64; further ones are refused. 127.0.0.1, ::1 and proxies (http.forwarded_from) are exempt.',
+      )
+      .meta(live),
+    dialbacks: count({ min: 10 })
+      .default(400)
+      .describe(
+        'Maximum keys of other servers that are being verified at the same time (XEP-0220), in total. One address may use a quarter of what is free.',
+      )
+      .meta(live),
+    dialbacks_per_minute: count({ min: 10, unlimited: true })
+      .default(600)
+      .describe(
+        'Maximum keys that are verified in a minute for streams from one IPv4 address or one IPv6 /64. Each needs a connection to a server that the peer names.',
       )
       .meta(live),
     queue_stanzas_per_domain: count({ min: 10 })

@@ -393,7 +393,7 @@ export class IncomingStream implements StreamHandler {
       xml.checkPace(now);
       this.#arrivals.sm?.received.answerLate(now);
       const fault = this.visit.check();
-      if (fault !== undefined) xml.close(fault, lateCloseMs);
+      if (fault !== undefined) this.close(fault);
       // The peer should close an idle stream first; this one seems to be abandoned.
       if (now - xml.lastRead >= 2000 * s2s.idle_seconds) this.close(new StreamError('connection-timeout'));
     } else if (now - this.#connectedAt >= limits.login_deadline_seconds * 1000 * (this.#pending.size > 0 ? 2 : 1)) {

@@ -51,6 +51,8 @@ export const denied = () => new StanzaError('not-allowed', deniedText);
 export class Policy {
   readonly #parts: PolicyParts;
   readonly #terms = new Map<string, Terms>();
+  /** By local domain: of hosts, and of services and components, which are never added later. */
+  readonly #hosts = new Map<string, ReturnType<PolicyParts['host']>>();
   /** What was refused because of the policy or the bounds of streams, by condition. */
   readonly refusals = { incoming: new Map<string, number>(), outgoing: new Map<string, number>() };
 
@@ -63,9 +65,15 @@ export class Policy {
     increment(this.refusals[direction], condition);
   }
 
+  #hostOf(local: string): ReturnType<PolicyParts['host']> {
+    let host = this.#hosts.get(local);
+    if (host === undefined) this.#hosts.set(local, (host = this.#parts.host(local)));
+    return host;
+  }
+
   /** Whether there are no streams between a domain of ours and another server. */
   denies(local: string, remote: string): boolean {
-    const host = this.#parts.host(local);
+    const host = this.#hostOf(local);
     const policy = this.#setting(host.domain, remote, 'policy');
     if (policy !== undefined) return policy === 'deny';
     for (const isClosed of host.hooks.serverGates) if (isClosed(remote)) return true;
@@ -75,7 +83,7 @@ export class Policy {
 
   /** Whether only a certificate proves the domain of another server. */
   requiresCertificate(local: string, remote: string): boolean {
-    const { domain } = this.#parts.host(local);
+    const { domain } = this.#hostOf(local);
     return (
       this.#setting(domain, remote, 'require_valid_certificate') ?? this.#parts.config().s2s.require_valid_certificate
     );
@@ -83,11 +91,11 @@ export class Policy {
 
   /** Whether modules have block lists for the host of a domain: these change without a reload. */
   hasLists(local: string): boolean {
-    return this.#parts.host(local).hooks.serverGates.length > 0;
+    return this.#hostOf(local).hooks.serverGates.length > 0;
   }
 
   terms(local: string, remote: string): Terms {
-    const { domain } = this.#parts.host(local);
+    const { domain } = this.#hostOf(local);
     const rated = this.#place(domain, remote, (rule) => rateKeys.some((key) => rule[key] !== undefined));
     const sized = this.#place(domain, remote, (rule) => rule.stanza_bytes !== undefined);
     if (rated === undefined && sized === undefined)

@@ -37,8 +37,6 @@ const firstBackOff = 4000;
 const longestBackOff = 300_000;
 /** How many pairs may be in back-off. Pairs that are evicted may connect again. */
 const mostBackOffs = 10_000;
-/** How many verifications of dialback keys may be pending. */
-const mostVerifications = 100;
 
 interface BackOff {
   readonly pair: Pair;
@@ -62,7 +60,7 @@ interface Route {
   last: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
   /** The step at which there was no connection. */
   step: Step;
-  /** The sender of the stanza that it is opened for. Undefined once it has been open. */
+  /** The user whose stanza it is opened for. Undefined once it has been open, and if it is the server's own stanza. */
   opener: string | undefined;
   /** The established stream. Undefined until there is one. */
   open: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
@@ -82,7 +80,7 @@ export class Remotes implements Destination {
   readonly #backOffs = new Recent<BackOff>(mostBackOffs);
   readonly #streams = new Set<OutgoingStream>();
   readonly #budget: OutboxBudget;
-  /** Streams that are being opened, by the sender of the stanza: one sender can never use up all. */
+  /** Streams that are being opened for a user's stanza, by user: one user can never use up all. */
   readonly #opening: Portions;
   #verifications = 0;
   #isClosed = false;
@@ -115,7 +113,9 @@ export class Remotes implements Destination {
       this.#parts.policy.refused('outgoing', 'not-allowed');
       throw denied();
     }
-    this.#routeFor({ from: from.domain, to: to.domain }, from.bare).outbox.receive(stanza, origin);
+    // A room or another service speaks to many domains at once, after a restart for example.
+    const user = origin.session && from.bare;
+    this.#routeFor({ from: from.domain, to: to.domain }, user).outbox.receive(stanza, origin);
   }
 
   room(to: Jid): Promise<void> | undefined {
@@ -127,14 +127,15 @@ export class Remotes implements Destination {
   }
 
   /** Throws StanzaError while the pair is in back-off, or if there are too many streams. */
-  #routeFor(pair: Pair, sender: string): Route {
+  #routeFor(pair: Pair, user: string | undefined): Route {
     const key = keyOf(pair);
     const known = this.#routes.get(key);
     if (known !== undefined) return known;
     const backOff = this.#backOffs.get(key);
     if (backOff !== undefined && monotonic() < backOff.until) throw backOff.reason;
     const { s2s } = this.#parts.config();
-    if (this.#isClosed || this.#routes.size >= s2s.streams || this.#opening.take(sender) !== undefined) {
+    const isFull = this.#isClosed || this.#routes.size >= s2s.streams;
+    if (isFull || (user !== undefined && this.#opening.take(user) !== undefined)) {
       this.#parts.limitHit('s2s.streams');
       throw new StanzaError('resource-constraint', 'There are too many streams to other servers.', { type: 'wait' });
     }
@@ -145,7 +146,7 @@ export class Remotes implements Destination {
     };
     const route: Route = {
       pair,
-      opener: sender,
+      opener: user,
       since: monotonic(),
       sent: 0,
       last: undefined,
@@ -220,6 +221,11 @@ export class Remotes implements Destination {
     connected: (stream: OutgoingStream) => void = () => {},
     failed: (step: Step) => void = () => {},
   ): Promise<void> {
+    // It may have been allowed when the stanza was queued, or before a pause.
+    if (this.#parts.policy.denies(pair.from, pair.to)) {
+      task.ended(denied(), 'lost');
+      return;
+    }
     const openedAt = monotonic();
     let transport: Transport;
     try {
@@ -310,8 +316,8 @@ export class Remotes implements Destination {
 
   /** Asks the authoritative server whether a dialback key is valid. Never rejects. */
   async verify(claim: DialbackClaim, key: string): Promise<Verdict> {
-    if (this.#isClosed || this.#verifications >= mostVerifications) {
-      this.#parts.limitHit('s2s.verifications');
+    if (this.#isClosed || this.#verifications >= this.#parts.config().s2s.dialbacks) {
+      this.#parts.limitHit('s2s.dialbacks');
       return 'resource-constraint';
     }
     this.#verifications++;

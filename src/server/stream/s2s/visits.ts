@@ -27,10 +27,6 @@ export interface VisitsParts {
 export const lateCloseMs = 2000;
 /** Refused streams whose peers have not closed their half; further ones are cut at once. */
 const mostTurnedAway = 200;
-/** Dialbacks under way at the request of all peers. One network address may use a part of them. */
-const mostDialbacks = 100;
-/** Dialbacks at the request of one network address in a minute: each opens a connection to a server that it names. */
-const dialbacksPerMinute = 120;
 /** Lines in the log about one network address in ten minutes. The metrics count all refusals. */
 const linesPerAddress = 20;
 const minute = 60_000;
@@ -38,18 +34,29 @@ const minute = 60_000;
 export class Visits {
   readonly parts: VisitsParts;
   readonly #all = new Set<Visit>();
-  /** Those that have not proved a domain, the oldest first. */
+  /** Those that have not proved a domain. */
   readonly #unproved = new Set<Visit>();
-  readonly #unprovedAt = new Map<string, number>();
+  /** The same by network address. */
+  readonly #unprovedAt = new Map<string, Set<Visit>>();
   /** By "from to". */
   readonly #pairs = new Map<string, Set<Visit>>();
-  readonly #dialbacks = new Portions(() => ({ all: mostDialbacks, each: mostDialbacks }));
-  readonly #dialbackRates = new Rates(dialbacksPerMinute, minute);
+  readonly #dialbacks: Portions;
+  #dialbackRates = new Rates(Number.POSITIVE_INFINITY, minute);
   readonly #lines = new Rates(linesPerAddress, 10 * minute);
   #turnedAway = 0;
+  #numbered = 0;
 
   constructor(parts: VisitsParts) {
     this.parts = parts;
+    this.#dialbacks = new Portions(() => {
+      const { dialbacks } = parts.config().s2s;
+      return { all: dialbacks, each: dialbacks };
+    });
+  }
+
+  /** Numbers a new stream. */
+  count(): number {
+    return ++this.#numbered;
   }
 
   get unproved(): number {
@@ -62,18 +69,31 @@ export class Visits {
     const { block } = visit;
     this.#all.add(visit);
     this.#unproved.add(visit);
-    this.#unprovedAt.set(block, (this.#unprovedAt.get(block) ?? 0) + 1);
+    let same = this.#unprovedAt.get(block);
+    if (same === undefined) this.#unprovedAt.set(block, (same = new Set()));
+    same.add(visit);
     const isShared = this.parts.shares.isSharedAddress(visit.address);
     if (this.#all.size > s2s.incoming_streams) this.#turnAway(visit, 's2s.incoming_streams');
-    else if (!isShared && this.#unprovedAt.get(block)! > s2s.unauthenticated_streams_per_address)
+    else if (!isShared && same.size > s2s.unauthenticated_streams_per_address)
       this.#turnAway(visit, 's2s.unauthenticated_streams_per_address');
     else if (this.#unproved.size > s2s.unauthenticated_streams)
-      this.#turnAway(this.#oldestUnproved ?? visit, 's2s.unauthenticated_streams');
+      this.#turnAway(this.#mostExpendable ?? visit, 's2s.unauthenticated_streams');
   }
 
-  get #oldestUnproved(): Visit | undefined {
-    for (const visit of this.#unproved) if (!visit.isTurnedAway) return visit;
-    return undefined;
+  /** The oldest of the network address with the most streams, so that a server with few of them is not affected. */
+  get #mostExpendable(): Visit | undefined {
+    let found: Visit | undefined;
+    let most = 0;
+    for (const visits of this.#unprovedAt.values()) {
+      if (visits.size < most) continue;
+      for (const visit of visits) {
+        if (visit.isTurnedAway) continue;
+        if (visits.size > most || found === undefined || visit.number < found.number) found = visit;
+        most = visits.size;
+        break;
+      }
+    }
+    return found;
   }
 
   #turnAway(visit: Visit, limit: string): void {
@@ -100,9 +120,9 @@ export class Visits {
 
   #isProved(visit: Visit): void {
     if (!this.#unproved.delete(visit)) return;
-    const left = this.#unprovedAt.get(visit.block)! - 1;
-    if (left === 0) this.#unprovedAt.delete(visit.block);
-    else this.#unprovedAt.set(visit.block, left);
+    const same = this.#unprovedAt.get(visit.block)!;
+    same.delete(visit);
+    if (same.size === 0) this.#unprovedAt.delete(visit.block);
   }
 
   /** Whether the peer may have one more domain looked at. */
@@ -111,6 +131,9 @@ export class Visits {
       this.parts.limitHit('s2s.dialbacks');
       return false;
     }
+    const { dialbacks_per_minute } = this.parts.config().s2s;
+    if (this.#dialbackRates.limit !== dialbacks_per_minute)
+      this.#dialbackRates = new Rates(dialbacks_per_minute, minute);
     if (this.#dialbackRates.take(block)) return true;
     this.parts.limitHit('s2s.dialbacks_per_minute');
     this.#dialbacks.give(block);
@@ -150,6 +173,8 @@ export class Visit {
   readonly address: string;
   /** What its address is counted under. */
   readonly block: string;
+  /** In the order of arrival. */
+  readonly number: number;
   /** It was refused or closed, because there were too many. */
   isTurnedAway = false;
   readonly #visits: Visits;
@@ -166,6 +191,7 @@ export class Visit {
     this.xml = xml;
     this.address = xml.transport.remoteAddress;
     this.block = addressBlock(this.address);
+    this.number = visits.count();
   }
 
   /** To be called once the stream can be closed. */
