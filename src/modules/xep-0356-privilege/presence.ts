@@ -71,14 +71,14 @@ export class ManagedPresence {
     const to = Jid.parse(component);
     const isOver = () => this.#runs.get(component) !== run;
     for (const session of [...host.allSessions()]) {
-      await host.room(to);
+      await host.roomFor(to);
       if (isOver()) return;
       if (session.presence !== undefined) await this.#tell(component, session.presence);
     }
     if (presence !== 'roster') return;
     for (const text of [...this.#contacts.values()]) {
       if (text === null) continue;
-      await host.room(to);
+      await host.roomFor(to);
       if (isOver()) return;
       const stanza = Stanza.parse(text);
       if (!permissions.seesPresenceOf(component, stanza.from!.domain)) await this.#tell(component, stanza);

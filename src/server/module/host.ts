@@ -74,7 +74,7 @@ export interface Host {
    */
   sendFor(owner: Jid, message: Stanza, origin: Origin): Maybe<void>;
   /** Resolves once there is room for more stanzas of the server itself to this address. Undefined if there is now. */
-  room(to: Jid): Promise<void> | undefined;
+  roomFor(to: Jid): Promise<void> | undefined;
   /** Ends a session for good, connected or hibernating, and tells the client why. */
   end(session: Session, reason: StreamError): void;
   /** Whether `halt` can restart the server. */

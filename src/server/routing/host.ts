@@ -259,7 +259,7 @@ export class LocalHost implements Host, Destination {
     return this.#messages.out(message, owner, origin);
   }
 
-  room(to: Jid): Promise<void> | undefined {
+  roomFor(to: Jid): Promise<void> | undefined {
     return this.#router.room(to);
   }
 
