@@ -121,6 +121,22 @@ test('unconfirmed bytes are limited by the window', async () => {
   await until(() => slow.relay.queued === 0);
 });
 
+test('chunks queued beyond the window go along with the end of a stream, or are discarded', async () => {
+  const { open, accepted } = pair();
+  const [polite, abrupt] = [open('polite'), open('abrupt')];
+  await until(() => accepted.size === 2);
+  for (const far of accepted.values()) far.isEager = false;
+  const chunks = Array.from({ length: 200 }, (_, n) => Buffer.alloc(1000, n));
+  for (const chunk of chunks) for (const end of [polite, abrupt]) end.relay.send(chunk);
+  polite.relay.close(true);
+  polite.relay.close(true);
+  abrupt.relay.close();
+  await until(() => [...accepted.values()].every(({ outcome }) => outcome === 'closed'));
+  assert.deepEqual(accepted.get('polite')!.chunks, chunks);
+  const { bytes } = accepted.get('abrupt')!;
+  assert.ok(bytes >= relayWindow && bytes < relayWindow + 1000, `${bytes} bytes`);
+});
+
 test('a lost wire ends all its streams, and the next stream opens a new wire', async () => {
   const { network, near, far, open, accepted } = pair();
   const end = open('1');

@@ -26,6 +26,8 @@ const data = 2;
 const credit = 3;
 const end = 4;
 const close = 5;
+/** Data that was queued when its stream was closed: it may exceed the window, because nothing follows. */
+const rest = 6;
 
 /** Events at one end of a relayed stream. */
 export interface RelayEvents {
@@ -49,8 +51,8 @@ export interface RelayEnd {
   took(bytes: number): void;
   /** Ends this direction after the queued chunks. */
   end(): void;
-  /** Closes the stream at once and discards queued chunks. */
-  close(): void;
+  /** Closes the stream at once. Queued chunks are discarded, or sent before. */
+  close(withQueued?: boolean): void;
 }
 
 export interface RelaysParts {
@@ -271,6 +273,7 @@ class RelayWire {
     const stream = this.#streams.get(id);
     if (stream === undefined) return;
     if (kind === data) stream.received(body);
+    else if (kind === rest) stream.events?.received(body);
     else if (kind === credit && body.length === 4) stream.credited(body.readUInt32BE(0));
     else if (kind === end) stream.events?.ended();
     else if (kind === close) {
@@ -328,10 +331,12 @@ class Stream implements RelayEnd {
     this.#flush();
   }
 
-  close(): void {
+  close(withQueued = false): void {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#remove();
+    if (withQueued) for (const chunk of this.#waiting) this.#write(rest, chunk);
+    this.#waiting = [];
     this.#write(close, nothing);
   }
 

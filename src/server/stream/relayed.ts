@@ -95,6 +95,10 @@ export class RelayedTransport implements Transport, RelayEvents {
   }
 
   closed(): void {
+    // A stream handles what was read before its connection closed.
+    const held = this.#held;
+    this.#held = [];
+    if (!this.#isClosed) for (const chunk of held) this.#take(chunk);
     this.#close();
   }
 
@@ -146,7 +150,7 @@ export class Pipe {
     drained: () => this.#confirm(),
     ended: () => this.#relay.end(),
     closed: () => {
-      this.#relay.close();
+      this.#relay.close(true);
       this.#end();
     },
   };
