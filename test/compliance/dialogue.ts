@@ -97,6 +97,9 @@ export interface ScenarioOptions {
 /** About the end of a process, and what the next one finds; or about its files. */
 export const oneProcess: ScenarioOptions = { nodes: 1, alone: true };
 
+/** About what each node has for itself: its connections, and how many it takes; the keys of TLS tickets. */
+export const eachNode: ScenarioOptions = { nodes: 1 };
+
 export interface Scene {
   readonly stage: Stage;
   readonly server: Server;

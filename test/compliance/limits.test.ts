@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
-import { base64, hits, type Peer, type Scene, scenario } from './dialogue.js';
+import { base64, eachNode, hits, type Peer, type Scene, scenario } from './dialogue.js';
 import { befriends, unlimitedRate } from './phrases.js';
 import { enters, founds } from './rooms.js';
 import { greeted } from './sasl.js';
@@ -127,7 +127,7 @@ scenario('the same for bytes', narrow, async (scene) => {
 
 scenario(
   'connections per address are limited',
-  { config: { limits: { connections_per_address: 3 } } },
+  { ...eachNode, config: { limits: { connections_per_address: 3 } } },
   async (scene) => {
     const { connect, server } = scene;
     const address = '127.4.0.1';
@@ -147,7 +147,7 @@ scenario(
 
 scenario(
   'new connections per address and minute are limited',
-  { config: { limits: { connections_per_minute: 2 } } },
+  { ...eachNode, config: { limits: { connections_per_minute: 2 } } },
   async (scene) => {
     const { connect } = scene;
     const address = '127.4.0.1';
@@ -160,7 +160,7 @@ scenario(
 
 scenario(
   'spread over the minute, beyond the connections that the address may have',
-  { config: { limits: { connections_per_minute: 6, connections_per_address: 2 } } },
+  { ...eachNode, config: { limits: { connections_per_minute: 6, connections_per_address: 2 } } },
   async (scene) => {
     const { connect, server } = scene;
     const address = '127.4.0.1';
@@ -173,13 +173,13 @@ scenario(
 
 scenario(
   'except for a proxy on the same machine',
-  { config: { limits: { connections_per_minute: 1, connections_per_address: 1 } } },
+  { ...eachNode, config: { limits: { connections_per_minute: 1, connections_per_address: 1 } } },
   async ({ connect }) => {
     for (let count = 0; count < 3; count++) await greeted(connect, { address: '127.0.0.1' });
   },
 );
 
-scenario('connections in total are limited', { config: { limits: { connections: 2 } } }, async (scene) => {
+scenario('connections in total are limited', { ...eachNode, config: { limits: { connections: 2 } } }, async (scene) => {
   const { connect } = scene;
   await greeted(connect, { address: '127.4.0.1' });
   await greeted(connect, { address: '127.4.0.2' });

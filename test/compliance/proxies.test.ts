@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { connect as connectTcp } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type ConnectOptions, connectionOf, hits, scenario } from './dialogue.js';
+import { type ConnectOptions, connectionOf, eachNode, hits, scenario } from './dialogue.js';
 import { greeted } from './sasl.js';
 
 const proxy = '127.9.0.1';
@@ -113,7 +113,7 @@ const ways: readonly (readonly [string, (n: number) => ConnectOptions])[] = [
   ],
 ];
 for (const [title, from] of ways) {
-  const few = { config: { ...behind.config, limits: { connections_per_address: 2 } }, alone: true };
+  const few = { config: { ...behind.config, limits: { connections_per_address: 2 } }, ...eachNode, alone: true };
   scenario(`connections are counted by client: ${title}`, few, async (scene) => {
     const { connect } = scene;
     const held = [await greeted(connect, from(1)), await greeted(connect, from(1))];

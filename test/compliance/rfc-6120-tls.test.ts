@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { NS } from '../../src/server/stanza/ns.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
-import { oneProcess, type Peer, scenario } from './dialogue.js';
+import { eachNode, oneProcess, type Peer, scenario } from './dialogue.js';
 
 const required = { c2s: { allow_plain_tcp_on_loopback: false } };
 const optional = { c2s: { require_encryption: false } };
@@ -232,7 +232,7 @@ scenario('§13.12: renegotiation is refused', async ({ connect }) => {
   assert.notEqual(outcome, 'renegotiated');
 });
 
-scenario('a TLS session is resumed by its ticket', async ({ connect }) => {
+scenario('a TLS session is resumed by its ticket', eachNode, async ({ connect }) => {
   const first = await connect({ transport: 'tls', tls: { maxVersion: 'TLSv1.2' } });
   const session = first.tls!.getSession()!;
   const second = await connect({ transport: 'tls', tls: { maxVersion: 'TLSv1.2', session } });

@@ -9,7 +9,7 @@ import { mock } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { NS } from '../../src/server/stanza/ns.js';
 import { takeClocks } from '../unit/clocks.js';
-import { type ConnectOptions, hits, oneProcess, type Peer, type Scene, scenario } from './dialogue.js';
+import { type ConnectOptions, eachNode, hits, oneProcess, type Peer, type Scene, scenario } from './dialogue.js';
 
 mock.timers.enable({ apis: ['setInterval'] });
 const clocks = takeClocks();
@@ -144,7 +144,7 @@ scenario('XEP-0077: a registration form extends the deadline once', signUps, asy
   await dawdler.receivesStreamError('connection-timeout');
 });
 
-scenario('XEP-0077: extended deadlines per address are limited', signUps, async (scene) => {
+scenario('XEP-0077: extended deadlines per address are limited', { ...signUps, ...eachNode }, async (scene) => {
   const address = '127.7.0.1';
   const first = [await readsForm(scene, { address }), await readsForm(scene, { address })];
   const third = await readsForm(scene, { address });
