@@ -1,9 +1,10 @@
 /** Starts Waxwing as a process of its own on free ports of 127.0.0.1, and ends it: in order, or at once. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { isIPv6 } from 'node:net';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
@@ -44,6 +45,48 @@ const usual = {
   modules: { proxy65: { listen: ['127.0.0.1:0'] } },
 };
 
+type Listen = Readonly<Partial<Record<ListenerKind, readonly string[]>>>;
+
+/**
+ * Ports below those that the system gives to connections: otherwise another process could get one while the server
+ * restarts.
+ */
+const lowestPort = 20_000;
+const highestPort = 32_000;
+/** Ports that this process gave to servers. */
+const given = new Set<number>();
+
+/** Replaces each port 0 by a free port. A restarted server then listens on the same addresses. */
+async function withPorts(listen: Listen): Promise<Listen> {
+  const kinds = Object.entries(listen).map(async ([kind, places]) => [kind, await Promise.all(places.map(withPort))]);
+  return Object.fromEntries(await Promise.all(kinds));
+}
+
+async function withPort(place: string): Promise<string> {
+  const [, host] = /^(.*):0$/.exec(place) ?? [];
+  if (host === undefined) return place;
+  for (;;) {
+    const port = randomInt(lowestPort, highestPort);
+    if (given.has(port)) continue;
+    given.add(port);
+    if (await isFree(port, host)) return `${host}:${port}`;
+  }
+}
+
+async function isFree(port: number, host: string): Promise<boolean> {
+  const server = createServer();
+  try {
+    server.listen({ port, host: host.replace(/^\[|\]$/g, ''), exclusive: true });
+    await once(server, 'listening');
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return false;
+    throw error;
+  } finally {
+    await new Promise((resolve) => void server.close(resolve));
+  }
+}
+
 /** Patience with a server that starts or stops, in ms: one that takes longer hangs. */
 const patience = 20_000;
 const program = fileURLToPath(new URL('./serve.js', import.meta.url));
@@ -81,6 +124,7 @@ export class ServerProcess {
 
   /** Resolves once it listens. `clock`: how far its wall clock is ahead, in ms. */
   async start({ clock = 0 } = {}): Promise<void> {
+    this.#config = merged(this.#config, { listen: await withPorts(this.#config.listen as Listen) });
     const settings: Settings = { config: this.#config, accounts: this.#accounts, clock };
     const child = spawn(process.execPath, [program, JSON.stringify(settings)], { stdio: ['pipe', 'pipe', 'pipe'] });
     this.#process = child;
@@ -96,11 +140,6 @@ export class ServerProcess {
       return JSON.parse(line) as Ready;
     });
     this.#listening = ready.listening;
-    // The next start listens on the same addresses.
-    const listen: Partial<Record<ListenerKind, string[]>> = {};
-    for (const { kind, address, port } of ready.listening)
-      (listen[kind] ??= []).push(`${isIPv6(address) ? `[${address}]` : address}:${port}`);
-    this.#config = merged(this.#config, { listen });
   }
 
   /** Sets the wall clock of the running server forward or back. */
