@@ -20,7 +20,7 @@ import { type IncomingParts, IncomingStream } from './stream/s2s/incoming.js';
 import { type Pause, remoteOf, type ServerStream, stateOf } from './stream/s2s/inspection.js';
 import { type DnsResolver, dnsResolver } from './stream/s2s/lookups.js';
 import type { Pair } from './stream/s2s/outgoing.js';
-import { Policy } from './stream/s2s/policy.js';
+import { Policy, type PolicyFacts } from './stream/s2s/policy.js';
 import { type ProbeReport, Prober } from './stream/s2s/probe.js';
 import { Remotes } from './stream/s2s/remotes.js';
 import { type Place, resolve } from './stream/s2s/resolve.js';
@@ -150,6 +150,19 @@ export class Federation {
       refusals,
       domains: () => this.#domainFigures(),
     };
+  }
+
+  /** What the policy is for a remote domain, by the hosts for which it is the same. */
+  policies(domain: string): (PolicyFacts & { readonly hosts: readonly string[] })[] {
+    const found = new Map<string, PolicyFacts & { readonly hosts: string[] }>();
+    for (const host of Object.keys(this.#parts.config().hosts)) {
+      const facts = this.#policy.explain(host, domain);
+      const key = JSON.stringify(facts);
+      const known = found.get(key);
+      if (known === undefined) found.set(key, { ...facts, hosts: [host] });
+      else known.hosts.push(host);
+    }
+    return [...found.values()];
   }
 
   /** Starts an incoming stream. `at` is the time of the accept, in ms (`monotonic`). */

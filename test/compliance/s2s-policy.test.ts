@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { DialbackKeys } from '../../src/server/stream/s2s/dialback.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
+import { adminOf } from './admin.js';
 import type { Peer } from './dialogue.js';
 import { refusal } from './phrases.js';
 import { configure, pubsub } from './pubsub.js';
@@ -282,6 +283,22 @@ scene(
   },
 );
 
+scene(
+  's2s show: the policy for a domain, and the key that decides it',
+  { domains: { [montague]: deny, 'mantua.example': lenient }, policy: 'deny' },
+  async (servers) => {
+    const admin = await adminOf(servers.stage(capulet));
+    for (const [domain, wanted] of [
+      [rooms, /^Policy +denied by s2s\.domains\."montague\.example"$/m],
+      ['x.mantua.example', /^Policy +allowed by hosts\."capulet\.example"\.s2s\.policy, with any certificate$/m],
+      ['padua.example', /^Policy +allowed by hosts\."capulet\.example"\.s2s\.policy, with a valid certificate$/m],
+      ['verona.example', /^Policy +denied by hosts\."capulet\.example"\.s2s\.domains\."verona\.example"$/m],
+    ] as const)
+      assert.match(await admin.read('s2s show', { domain }), wanted);
+  },
+  { s2s: { policy: 'allow', domains: { 'verona.example': deny } } },
+);
+
 const list = `pubsub.${capulet}`;
 const does = async (peer: Peer, xml: string) => {
   await peer.sends(xml);
@@ -315,6 +332,8 @@ play(
     await isDenied(servers, montague);
     await isDenied(servers, rooms);
     await mayNotWrite(juliet, rooms);
+    const admin = await adminOf(servers.stage(capulet));
+    assert.match(await admin.read('s2s show', { domain: rooms }), /^Policy +denied by a block list$/m);
     exempt.says(message(`x.${rooms}`, 'still here'));
     await juliet.receives(message(`x.${rooms}`, 'still here'));
     await does(

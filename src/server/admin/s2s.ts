@@ -88,16 +88,18 @@ export const show = serverCommand({
       domain,
       streams: federation.describe().filter((one) => remoteOf(one) === domain || hasPair(one, domain)),
       pauses: federation.pauses(domain),
+      policies: federation.policies(domain),
       connect: Object.hasOwn(connect, domain) ? connect[domain]! : null,
       // Null unless the domain is among the busiest, which are counted one by one.
       counts: counts && { ...counts, failures: Object.fromEntries(counts.failures) },
     };
   },
-  text({ domain, streams, pauses, connect, counts }) {
+  text({ domain, streams, pauses, policies, connect, counts }) {
     const failures = Object.entries(counts?.failures ?? {}).map(([step, number]) => `${step} ${number}`);
     const about = facts([
       ['Domain', domain],
       ['Address', connect === null ? undefined : `${connect} (s2s.connect)`],
+      ...policies.map((one): [string, string] => ['Policy', policyText(one, policies.length > 1)]),
       ['Received', counts && count(counts.received, 'stanza')],
       ['Sent', counts && count(counts.sent, 'stanza')],
       ['Failures', failures.join(', ')],
@@ -105,6 +107,14 @@ export const show = serverCommand({
     return [about, ...streams.map(streamFacts), ...pauses.map(pauseText)].join('\n\n') || 'Nothing is known.';
   },
 });
+
+type Policies = ReturnType<Federation['policies']>[number];
+
+function policyText({ denied, by, requiresCertificate, hosts }: Policies, isOneOfMany: boolean): string {
+  const needs = requiresCertificate ? 'with a valid certificate' : 'with any certificate';
+  const what = denied ? `denied by ${by}` : `allowed by ${by}, ${needs}`;
+  return isOneOfMany ? `${what}; for ${hosts.slice(0, 5).join(', ')}${hosts.length > 5 ? ' and others' : ''}` : what;
+}
 
 const hasPair = ({ pairs }: ServerStream, domain: string): boolean => pairs.some(({ remote }) => remote === domain);
 

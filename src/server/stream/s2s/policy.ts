@@ -6,6 +6,7 @@
 import { parentsOf } from '../../address/domain.js';
 import type { DomainRule } from '../../config/s2s.js';
 import type { Config } from '../../config/schema.js';
+import { formatPath } from '../../config/shape.js';
 import type { Share, Shares } from '../../limits/shares.js';
 import type { LocalHost } from '../../routing/host.js';
 import { StanzaError } from '../../stanza/errors.js';
@@ -32,6 +33,13 @@ interface Place {
 interface Terms {
   readonly allowance: Allowance;
   share(): Share;
+}
+
+/** For administrators. */
+export interface PolicyFacts {
+  readonly denied: boolean;
+  readonly by: string;
+  readonly requiresCertificate: boolean;
 }
 
 const rateKeys = ['stanzas_per_second', 'stanza_burst', 'bytes_per_second', 'byte_burst'] as const;
@@ -79,6 +87,22 @@ export class Policy {
     for (const isClosed of host.hooks.serverGates) if (isClosed(remote)) return true;
     const { hosts, s2s } = this.#parts.config();
     return (hosts[host.domain]?.s2s.policy ?? s2s.policy) === 'deny';
+  }
+
+  /** What the policy is for a domain and a host, and what decides it: a key of the configuration, or a block list. */
+  explain(host: string, remote: string): PolicyFacts {
+    const { hosts } = this.#parts.config();
+    const isDenied = this.denies(host, remote);
+    const place = this.#place(host, remote, (rule) => rule.policy !== undefined);
+    const isListed = place === undefined && this.#hostOf(host).hooks.serverGates.some((isClosed) => isClosed(remote));
+    const of = (scope: string) => (scope === '' ? ['s2s'] : ['hosts', scope, 's2s']);
+    const own = hosts[host]?.s2s.policy === undefined ? '' : host;
+    const key = place === undefined ? [...of(own), 'policy'] : [...of(place.scope), 'domains', place.pattern];
+    return {
+      denied: isDenied,
+      by: isListed ? 'a block list' : formatPath(key),
+      requiresCertificate: this.requiresCertificate(host, remote),
+    };
   }
 
   /** Whether only a certificate proves the domain of another server. */
