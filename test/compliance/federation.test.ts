@@ -161,6 +161,14 @@ play(
   },
 );
 
+play('a stanza of the size that clients may send arrives, although servers add to it', both, async (servers) => {
+  const { romeo, juliet } = await actors(servers);
+  const around = `<message to='juliet@capulet.example' type='chat' id='1'><body></body></message>`;
+  const text = 'x'.repeat(262_144 - around.length);
+  await romeo.sends(around.replace('<body>', `<body>${text}`));
+  await juliet.receives(`<message type='chat' id='1'><body>${text}</body></message>`);
+});
+
 const small = { [montague]: { s2s: { queue_stanzas_per_domain: 10 }, limits: { login_deadline_seconds: 3 } } };
 play('the queue for a silent server is limited, and returned', small, async (servers) => {
   const romeo = await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true });

@@ -507,7 +507,7 @@ scene(
 
 scene(
   'RFC 6120 §13.12: oversized elements, before and after the proof',
-  { limits: { stanza_bytes: 20_000 } },
+  { limits: { stanza_bytes: 20_000, stanza_bytes_server: 20_000 } },
   async (servers) => {
     const juliet = await julietOf(servers);
     const friend = await authenticates(connects(servers));

@@ -162,7 +162,7 @@ describe('an invalid configuration', () => {
       'other types',
       'data = 5\nlimits = 3\n[auth]\nanonymous = "yes"\nmechanisms = "PLAIN"\n[log]\nfile = 1979-05-27\nlevel = "verbos"',
       '1 data: 5 is a number; write text in quotes, such as "data"',
-      '2 limits: 3 is a number; write a table with keys such as stanza_bytes, stanza_bytes_unauthenticated, stanza_depth',
+      '2 limits: 3 is a number; write a table with keys such as stanza_bytes, stanza_bytes_server, stanza_bytes_unauthenticated',
       '4 auth.anonymous: "yes" is text; write true or false',
       '5 auth.mechanisms: "PLAIN" is text; write a list, such as ["SCRAM-SHA-512","SCRAM-SHA-256","SCRAM-SHA-1","PLAIN","EXTERNAL"]',
       '7 log.file: 1979-05-27 is a date; write text in quotes, such as "/var/log/waxwing/waxwing.log"',
@@ -245,7 +245,7 @@ describe('an invalid configuration', () => {
       name: 'ConfigError',
       message:
         'conf/w.toml:2:18: limits.stanza_bytes: "x" is text; write a number of bytes, such as 262144 or "256 KiB"\n' +
-        'conf/w.toml:3:3: limits.depth: no such key; use one of stanza_bytes, stanza_bytes_unauthenticated, ' +
+        'conf/w.toml:3:3: limits.depth: no such key; use one of stanza_bytes, stanza_bytes_server, ' +
         `${Object.keys(load('').limits).slice(2).join(', ')}`,
     });
   });

@@ -88,7 +88,7 @@ test('domains of one rule share its rates, others have their own; a reload chang
   assert.equal(share('evil.example').rates().stanzas_per_second, 5);
   reload('');
   assert.deepEqual(allowance.rate(limits()), limits().rate_server);
-  assert.equal(allowance.elementBytes(limits()), limits().stanza_bytes);
+  assert.equal(allowance.elementBytes(limits()), limits().stanza_bytes_server);
 });
 
 test('patterns that are no domains are found in the configuration', () => {

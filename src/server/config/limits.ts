@@ -61,6 +61,12 @@ export const limits = z
       .default(262_144)
       .describe('Maximum size of a stanza (RFC 6120 §13.12: at least 10000 bytes).')
       .meta(live),
+    stanza_bytes_server: bytes({ min: 10_000, max: 2 ** 26 })
+      .default(524_288)
+      .describe(
+        'Maximum size of a stanza from another server, if it is more than limits.stanza_bytes. A larger stanza closes the stream for all users of that server, so this is more than what servers accept from their clients.',
+      )
+      .meta(live),
     stanza_bytes_unauthenticated: bytes({ min: 2000, max: 2 ** 20 })
       .default(10_000)
       .describe('Maximum size of an element before login.')

@@ -72,7 +72,7 @@ const domainRule = z.strictObject({
   byte_burst: bytes({ min: 1000, unlimited: true }).optional().describe('Instead of limits.rate_server.byte_burst.'),
   stanza_bytes: bytes({ min: 10_000, max: 2 ** 26 })
     .optional()
-    .describe('Maximum size of a stanza from these servers, instead of limits.stanza_bytes.'),
+    .describe('Maximum size of a stanza from these servers, instead of limits.stanza_bytes_server.'),
 });
 
 export type DomainRule = z.output<typeof domainRule>;

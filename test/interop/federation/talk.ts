@@ -58,8 +58,9 @@ export const talk: readonly Play[] = [
     title: 'a message of the size that clients may send',
     async play(scene, one, other) {
       const [romeo, juliet] = await scene.friends(one, other);
-      // What servers add to it (a language, ids of archives) comes on top.
-      const long = 'long '.repeat(52_380);
+      const around = `<message to='${juliet.jid}' type='chat' id='1'>${body('')}</message>`;
+      // The usual limit. What the server adds (a sender, a language) comes on top.
+      const long = 'x'.repeat(262_144 - around.length);
       romeo.sends(`<message to='${juliet.jid}' type='chat' id='1'>${body(long)}</message>`);
       const came = await juliet.gets(`<message from='${romeo.jid}' type='chat' id='1'/>`);
       assert.equal(came.getChildText('body'), long);

@@ -49,7 +49,7 @@ const mostTerms = 1000;
 /** The usual terms, without a rule. */
 export const serverAllowance: Allowance = {
   rate: (limits) => limits.rate_server,
-  elementBytes: (limits) => limits.stanza_bytes,
+  elementBytes: ({ stanza_bytes, stanza_bytes_server }) => Math.max(stanza_bytes, stanza_bytes_server),
 };
 
 export const deniedText = 'This server has no connections to the domain of the recipient.';
@@ -134,7 +134,7 @@ export class Policy {
     const made: Terms = {
       allowance: {
         rate: rates,
-        elementBytes: ({ stanza_bytes }) => (sized && this.#ruleAt(sized)?.stanza_bytes) ?? stanza_bytes,
+        elementBytes: (limits) => (sized && this.#ruleAt(sized)?.stanza_bytes) ?? serverAllowance.elementBytes(limits),
       },
       share: () => this.#parts.shares.ofServer(name, rates),
     };
