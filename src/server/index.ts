@@ -58,6 +58,7 @@ import { type SavedSm, savedSm } from './stream/xep-0198-record.js';
 import { Resumables } from './stream/xep-0198-resumables.js';
 import { Certificates, changeLog } from './tls/certificates.js';
 import { bindingsOf, clientCertificate } from './tls/client.js';
+import { certifiedDomains } from './tls/served.js';
 import type { Transport } from './transport/transport.js';
 import { readVersion } from './version.js';
 import { AnonymousAccounts } from './xep-0175-anonymous.js';
@@ -310,9 +311,7 @@ class WaxwingServer implements Server {
     });
     this.certificates = await Certificates.open({
       config: this.config,
-      subdomains: [...this.#hosts.values()].flatMap((host) =>
-        host.hooks.services().map(({ domain }) => domain.slice(0, -host.domain.length - 1)),
-      ),
+      domains: certifiedDomains([...this.#hosts.values()], Object.keys(this.config.components)),
       report: changeLog(this.logs.area('certificates')),
     });
     await (this.#membership?.enter() ?? this.#streamSessions.snapshots.load());

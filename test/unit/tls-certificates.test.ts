@@ -26,6 +26,7 @@ import {
 } from '../../src/server/tls/certificates.js';
 import { xmppAddresses } from '../../src/server/tls/names.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
+import { certifiedDomains } from '../../src/server/tls/served.js';
 import { awaitHello, type Hello } from '../../src/server/transport/client-hello.js';
 
 const day = 86_400_000;
@@ -45,7 +46,13 @@ const configOf = (text = '') => loadConfig({ file: join(folder, 'w.toml'), text,
 
 async function open(text = '', subdomains: string[] = []) {
   const news: CertificateChange[] = [];
-  const options = { config: configOf(text), subdomains, report: (one: CertificateChange) => void news.push(one) };
+  const config = configOf(text);
+  const hosts = Object.keys(config.hosts).map((domain) => ({
+    domain,
+    declared: { services: () => subdomains.map((name) => ({ domain: `${name}.${domain}` })) },
+  }));
+  const domains = certifiedDomains(hosts, Object.keys(config.components));
+  const options = { config, domains, report: (one: CertificateChange) => void news.push(one) };
   const certificates = await Certificates.open(options);
   undo.push(() => certificates.close());
   return { certificates, news, kinds: () => news.map(({ kind }) => kind) };
@@ -116,6 +123,26 @@ describe('certificates', () => {
     assert.equal(statSync(join(folder, 'data/certs/exämple.org.key')).mode & 0o777, 0o600);
     assert.equal(statSync(join(folder, 'data/certs')).mode & 0o777, 0o700);
     assert.deepEqual((await open('[hosts.localhost]\n[hosts."exämple.org"]', ['conference'])).kinds(), []);
+  });
+
+  test('generated ones cover the domains of components: of the closest host, else of the default one', async () => {
+    const component = (domain: string) => `[components."${domain}"]\nsecret = "a-secret-of-enough-length-for-all"\n`;
+    const text =
+      '[hosts.localhost]\n[hosts."verona.it"]\n[hosts."chat.verona.it"]\n' +
+      ['irc.chat.verona.it', 'sms.verona.it', 'bots.mantua.it', 'xverona.it'].map(component).join('');
+    const { certificates, kinds } = await open(text, ['conference']);
+    assert.deepEqual(kinds(), ['made', 'made', 'made']);
+    const namesOf = (host: string) =>
+      xmppAddresses(new X509Certificate(readFileSync(join(folder, `data/certs/${host}.crt`))).raw).dns;
+    assert.deepEqual(namesOf('localhost'), ['localhost', 'conference.localhost', 'bots.mantua.it', 'xverona.it']);
+    assert.deepEqual(namesOf('verona.it'), ['verona.it', 'conference.verona.it', 'sms.verona.it']);
+    assert.deepEqual(namesOf('chat.verona.it'), ['chat.verona.it', 'conference.chat.verona.it', 'irc.chat.verona.it']);
+    // Other servers that ask for a component get the certificate that covers it.
+    assert.equal(certificates.contextForServers('bots.mantua.it'), certificates.contextForServers('localhost'));
+    // A component that is added later is added to the certificate.
+    const more = await open(`${text}${component('late.verona.it')}`, ['conference']);
+    assert.deepEqual(more.kinds(), ['made']);
+    assert.ok(namesOf('verona.it').includes('late.verona.it'));
   });
 
   test('generated ones are renewed with the same key before they expire', async () => {

@@ -15,7 +15,7 @@ import { monotonic, wall } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import { endPointHash } from '../stream/sasl/binding.js';
 import type { Hello } from '../transport/client-hello.js';
-import { type CertificateNames, coversDomain, xmppAddresses } from './names.js';
+import { type CertificateNames, coversDomain, coversServer, xmppAddresses } from './names.js';
 import { ensureSelfSigned, filesOf, isSelfSigned } from './self-signed.js';
 
 /** The certificate of a host is not usable. */
@@ -40,8 +40,8 @@ export type CertificateChange =
 
 export interface CertificateOptions {
   readonly config: Pick<Config, 'data' | 'hosts' | 'tls'>;
-  /** Subdomains to include in a self-signed certificate: 'conference', 'upload', … */
-  readonly subdomains?: readonly string[];
+  /** By host: further domains that its certificate has to prove, such as those of services. */
+  readonly domains?: ReadonlyMap<string, readonly string[]>;
   /** Called on changes while the server runs. */
   readonly report?: (change: CertificateChange) => void;
 }
@@ -70,6 +70,8 @@ export interface Inspection {
   readonly usable: boolean;
   /** Current and imminent problems. */
   readonly problems: readonly string[];
+  /** Further domains that it should prove to other servers and does not. */
+  readonly uncovered: readonly string[];
 }
 
 interface Loaded {
@@ -321,7 +323,7 @@ export class Certificates {
   async #renew(host: string): Promise<void> {
     if (this.#options.config.hosts[host]!.certificate.length > 0) return;
     const folder = folderOf(this.#options);
-    const domains = [host, ...(this.#options.subdomains ?? []).map((name) => `${name}.${host}`)];
+    const domains = [host, ...(this.#options.domains?.get(host) ?? [])];
     const { certificate: file } = filesOf(folder, host);
     const isMade = await ensureSelfSigned(folder, domains).catch((error: Error) => {
       throw new CertificateError(host, file, `cannot create a self-signed certificate: ${error.message}`);
@@ -344,14 +346,18 @@ export async function inspectCertificates(options: CertificateOptions, now = wal
       isOwn &&
       (await stampOf(filesFor(options, host).flatMap(({ certificate, key }) => [certificate, key]))).includes('ENOENT')
     ) {
-      return [{ host, file, names: [], notAfter: undefined, selfSigned: true, usable: true, problems: [] }];
+      return [
+        { host, file, names: [], notAfter: undefined, selfSigned: true, usable: true, problems: [], uncovered: [] },
+      ];
     }
-    return Promise.all(filesFor(options, host).map((pair) => inspectPair(host, pair, now)));
+    return Promise.all(
+      filesFor(options, host).map((pair) => inspectPair(host, pair, options.domains?.get(host) ?? [], now)),
+    );
   });
   return (await Promise.all(perHost)).flat();
 }
 
-async function inspectPair(host: string, files: Pair, now: number): Promise<Inspection> {
+async function inspectPair(host: string, files: Pair, domains: readonly string[], now: number): Promise<Inspection> {
   const file = files.certificate;
   try {
     const pair = await readPair(host, files);
@@ -379,10 +385,20 @@ async function inspectPair(host: string, files: Pair, now: number): Promise<Insp
       selfSigned,
       usable: from <= now && now <= to && coversDomain(names, host),
       problems: problems.filter((problem) => problem !== ''),
+      uncovered: domains.filter((domain) => !coversServer(names, domain)),
     };
   } catch (error) {
     const problem = error instanceof CertificateError ? error.problem : (error as Error).message;
-    return { host, file, names: [], notAfter: undefined, selfSigned: false, usable: false, problems: [problem] };
+    return {
+      host,
+      file,
+      names: [],
+      notAfter: undefined,
+      selfSigned: false,
+      usable: false,
+      problems: [problem],
+      uncovered: [],
+    };
   }
 }
 
