@@ -36,6 +36,8 @@ export interface FederationParts extends StreamParts {
   config(): Config;
   readonly admission: Admission;
   readonly router: Router;
+  /** Relays streams between the nodes of a cluster; undefined if the server is not a node of one. */
+  readonly gateway: object | undefined;
   readonly certificates: Certificates;
   /** The host that a local domain belongs to. */
   host(domain: string): LocalHost;
@@ -120,6 +122,8 @@ export class Federation {
       certificate: (connection, domain) => inspectPeer(connection, domain, wall()),
       now: monotonic,
     });
+    if (this.needsSecret)
+      parts.log.warn('s2s.dialback_secret is not set: other servers may refuse streams from the nodes of this cluster');
     this.#before = router.remote;
     router.remote = this.#remotes;
     this.#timer = setInterval(() => this.#sweep(monotonic()), sweepMs).unref();
@@ -236,6 +240,11 @@ export class Federation {
   /** Whether it is a domain of a host, or of a service or component. */
   isLocal(domain: string): boolean {
     return this.#incomingParts.host(domain) !== undefined;
+  }
+
+  /** XEP-0220: any node may be asked about a key that another one has made. */
+  get needsSecret(): boolean {
+    return this.#parts.gateway !== undefined && this.#parts.config().s2s.dialback_secret === '';
   }
 
   // --- administration ---------------------------------------------------------------------------------------------

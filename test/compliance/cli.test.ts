@@ -109,7 +109,17 @@ describe('waxwing', { concurrency: 2 }, () => {
       configure(at, '[admin]\nshutdown_grace_seconds = 1\n');
       assert.deepEqual(
         new Set(checked.findings.map(({ area }) => area)),
-        new Set(['configuration', 'server', 'certificates', 'ports', 'storage', 'clock', 'dns', 'limits']),
+        new Set([
+          'configuration',
+          'server',
+          'certificates',
+          'ports',
+          'storage',
+          'clock',
+          'dns',
+          'federation',
+          'limits',
+        ]),
       );
 
       // A killed server leaves its socket and nothing else.

@@ -41,7 +41,7 @@ export const restart = localCommand({
 
 export const check = localCommand({
   name: 'check',
-  summary: 'Checks for problems: configuration, certificates, ports, storage, clock, DNS, limits',
+  summary: 'Checks for problems: configuration, certificates, ports, storage, clock, DNS, federation, limits',
   details: 'Changes nothing. Exits with code 4 if it finds errors.',
   parameters: {
     full: { type: 'flag', description: 'Reads the whole database, whatever its size.' },

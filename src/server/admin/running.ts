@@ -7,6 +7,13 @@ import { eitherCommand, serverCommand } from './command.js';
 
 const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 
+interface StreamsData {
+  readonly incoming: number;
+  readonly outgoing: number;
+  /** Whether it is a node of a cluster and s2s.dialback_secret is missing. */
+  readonly needsSecret: boolean;
+}
+
 export interface StatusData {
   readonly version: string;
   readonly pid: number;
@@ -17,7 +24,7 @@ export interface StatusData {
   readonly hosts: readonly string[];
   readonly listening: readonly { readonly kind: string; readonly address: string; readonly port: number }[];
   /** Streams to and from other servers; a text says why there are none. */
-  readonly federation: { readonly incoming: number; readonly outgoing: number } | string;
+  readonly federation: StreamsData | string;
   /** Open connections of clients by kind of transport. */
   readonly connections: Readonly<Record<string, number>>;
   readonly sessions: number;
@@ -85,10 +92,10 @@ export const status = serverCommand({
 function federationOf({ federation }: Server): StatusData['federation'] {
   if (typeof federation === 'string') return federation;
   const { incoming, outgoing } = federation.figures;
-  return { incoming, outgoing };
+  return { incoming, outgoing, needsSecret: federation.needsSecret };
 }
 
-const streams = ({ incoming, outgoing }: Exclude<StatusData['federation'], string>): string =>
+const streams = ({ incoming, outgoing }: StreamsData): string =>
   `${count(incoming, 'stream')} from them, ${outgoing} to them`;
 
 const free = ({ free, isLow }: NonNullable<StatusData['disk']>): string =>

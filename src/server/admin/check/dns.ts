@@ -1,4 +1,4 @@
-/** DNS as clients and other servers see it (RFC 6120 §3.2, XEP-0368). */
+/** DNS as clients see it (RFC 6120 §3.2, XEP-0368). What other servers see is in federation.ts. */
 import { parseListenAddress } from '../../config/address.js';
 import { isPrivateName } from '../../config/public-names.js';
 import type { DnsResolver } from '../../stream/s2s/lookups.js';
@@ -39,7 +39,6 @@ type Listen = Subject['config']['listen'];
 const services = [
   { name: '_xmpp-client._tcp', kind: 'c2s', usual: 5222 },
   { name: '_xmpps-client._tcp', kind: 'c2s_tls', usual: undefined },
-  { name: '_xmpp-server._tcp', kind: undefined, usual: 5269 },
 ] as const;
 
 async function checkHost(host: string, listen: Listen, resolver: DnsResolver): Promise<Finding[]> {
@@ -57,7 +56,7 @@ async function checkHost(host: string, listen: Listen, resolver: DnsResolver): P
     const targets = await Promise.all(found.map(({ name: target }) => resolver.addresses(target)));
     return found.map(({ name: target, port }, at) => {
       if (targets[at]!.length === 0) return unknownTarget(what, target);
-      const ports = kind === undefined ? [port] : portsOf(listen[kind]);
+      const ports = portsOf(listen[kind]);
       return ports.includes(port)
         ? ok(`${what}: ${target}:${port}`)
         : otherPort(what, `${target}:${port}`, kind, ports);
@@ -74,12 +73,11 @@ function portsOf(addresses: readonly string[]): number[] {
 function withoutSrv(what: string, host: string, own: readonly string[], usual: number): Finding {
   if (own.length > 0)
     return { area: 'dns', level: 'ok', what: `${what}: no record, so clients try ${host} itself at port ${usual}` };
-  const forClients = usual === 5222;
   return {
     area: 'dns',
-    level: forClients ? 'error' : 'warning',
+    level: 'error',
     what: `${what}: no record, and ${host} has no address`,
-    why: `${forClients ? 'Clients' : 'Other servers'} cannot find the server.`,
+    why: 'Clients cannot find the server.',
     advice: `Add an SRV record (${what} → this machine, port ${usual}), or an A or AAAA record for ${host}.`,
   };
 }
@@ -94,7 +92,7 @@ function unknownTarget(what: string, target: string): Finding {
   };
 }
 
-function otherPort(what: string, place: string, kind: string | undefined, ports: readonly number[]): Finding {
+function otherPort(what: string, place: string, kind: string, ports: readonly number[]): Finding {
   return {
     area: 'dns',
     level: 'warning',

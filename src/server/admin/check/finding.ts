@@ -3,7 +3,16 @@ import type { Config } from '../../config/schema.js';
 import type { StatusData } from '../running.js';
 
 export interface Finding {
-  readonly area: 'configuration' | 'server' | 'certificates' | 'ports' | 'storage' | 'clock' | 'dns' | 'limits';
+  readonly area:
+    | 'configuration'
+    | 'server'
+    | 'certificates'
+    | 'ports'
+    | 'storage'
+    | 'clock'
+    | 'dns'
+    | 'federation'
+    | 'limits';
   /** ok: checked, no problem. note: information. error: something does not work, or soon will not. */
   readonly level: 'ok' | 'note' | 'warning' | 'error';
   readonly what: string;

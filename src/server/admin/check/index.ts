@@ -7,6 +7,7 @@ import { loadConfiguration } from '../configuration.js';
 import { checkCertificates } from './certificates.js';
 import { checkClock } from './clock.js';
 import { checkDns } from './dns.js';
+import { checkFederation } from './federation.js';
 import type { Finding, Subject } from './finding.js';
 import { checkLimits } from './limits.js';
 import { checkPorts } from './ports.js';
@@ -45,6 +46,8 @@ async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
     level: 'ok',
     what: file ?? 'no file; using the defaults',
   };
+  const started = checkStart(subject, { file });
+  const { dns_servers } = subject.config.s2s;
   const parts = await Promise.all([
     part('certificates', checkCertificates(subject)),
     part('ports', checkPorts(subject)),
@@ -52,7 +55,14 @@ async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
     part('clock', checkClock(subject)),
     part('dns', checkDns(subject, dnsResolver())),
     part('limits', checkLimits(subject)),
-    part('server', checkStart(subject, { file })),
+    part(
+      'federation',
+      started.then(({ domains }) => checkFederation(subject, { resolver: dnsResolver(dns_servers), domains })),
+    ),
+    part(
+      'server',
+      started.then(({ findings }) => [...findings]),
+    ),
   ]);
   return [configuration, ...renamed, server(subject, socket), ...parts.flat()];
 }

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { Writable } from 'node:stream';
 import { MemoryStorage } from '../../../storage/memory.js';
-import { createServer } from '../../index.js';
+import { createServer, type Host } from '../../index.js';
+import { certifiedDomains } from '../../tls/served.js';
 import { demandCommands } from '../served.js';
 import type { Finding, Subject } from './finding.js';
 
@@ -12,8 +13,21 @@ export interface Source {
   readonly file: string | undefined;
 }
 
-export async function checkStart({ config, running }: Pick<Subject, 'config' | 'running'>, { file }: Source) {
-  return [...places(config, running !== undefined), ...(await dryRun(file))];
+export interface StartChecked {
+  readonly findings: readonly Finding[];
+  /** By host: the domains of its services and components. Without services if the server would not start. */
+  readonly domains: ReadonlyMap<string, readonly string[]>;
+}
+
+export async function checkStart(
+  { config, running }: Pick<Subject, 'config' | 'running'>,
+  { file }: Source,
+): Promise<StartChecked> {
+  const started = await dryRun(file);
+  const findings = [...places(config, running !== undefined), ...started.findings];
+  const hosts =
+    started.hosts ?? Object.keys(config.hosts).map((domain) => ({ domain, declared: { services: () => [] } }));
+  return { findings, domains: certifiedDomains(hosts, Object.keys(config.components)) };
 }
 
 const refuses = (what: string, advice?: string): Finding => ({
@@ -81,7 +95,9 @@ function writableFile(file: string): string | undefined {
   }
 }
 
-async function dryRun(file: string | undefined): Promise<Finding[]> {
+async function dryRun(
+  file: string | undefined,
+): Promise<{ readonly findings: readonly Finding[]; readonly hosts?: readonly Host[] }> {
   const data = mkdtempSync(join(tmpdir(), 'waxwing-check-'));
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   try {
@@ -91,11 +107,12 @@ async function dryRun(file: string | undefined): Promise<Finding[]> {
       storage: new MemoryStorage(),
       logTo: nowhere,
     });
+    const hosts = Object.keys(server.config.hosts).flatMap((domain) => server.host(domain) ?? []);
     await server.stop();
     demandCommands(server.modules);
-    return [];
+    return { findings: [], hosts };
   } catch (error) {
-    return [refuses(error instanceof Error ? error.message : String(error))];
+    return { findings: [refuses(error instanceof Error ? error.message : String(error))] };
   } finally {
     rmSync(data, { recursive: true, force: true });
   }

@@ -5,8 +5,11 @@
  */
 import { Recent } from '../../../storage/recent.js';
 
-/** The step at which a stream failed. `verification`: a dialback key that a peer sent us was not confirmed. */
-export type Step = 'dns' | 'connection' | 'tls' | 'certificate' | 'authentication' | 'verification';
+/**
+ * The step at which a stream failed. `acknowledgement`: the peer did not acknowledge stanzas in time. `verification`: a
+ * dialback key that a peer sent us was not confirmed.
+ */
+export type Step = 'dns' | 'connection' | 'tls' | 'certificate' | 'authentication' | 'acknowledgement' | 'verification';
 
 export interface Counts {
   /** Stanzas. */

@@ -261,7 +261,10 @@ export class Remotes implements Destination {
     }
     const isNeeded = route.resumes !== undefined || route.outbox.size > 0;
     if (isNeeded && !isDenied && this.#mayReconnect(route, delivery)) this.#reconnect(route);
-    else this.#giveUp(route, reason, !isDenied && (!wasOpen || delivery.isOverdue));
+    else {
+      const hasFailed = !isDenied && (!wasOpen || delivery.isOverdue);
+      this.#giveUp(route, reason, hasFailed, delivery.isOverdue ? 'acknowledgement' : undefined);
+    }
   }
 
   /** The session of a stream that has ended, if it is to be resumed. */
@@ -299,7 +302,7 @@ export class Remotes implements Destination {
     ).unref();
   }
 
-  #giveUp(route: Route, reason: StanzaError, hasFailed: boolean): void {
+  #giveUp(route: Route, reason: StanzaError, hasFailed: boolean, step = route.last?.stream.step ?? route.step): void {
     const key = keyOf(route.pair);
     clearTimeout(route.pause);
     this.#routes.delete(key);
@@ -308,7 +311,7 @@ export class Remotes implements Destination {
       const longest = Math.min(firstBackOff * 2 ** (failures - 1), longestBackOff);
       const until = monotonic() + longest * (0.5 + Math.random() / 2);
       this.#backOffs.set(key, { pair: route.pair, failures, until, reason });
-      this.#parts.domains.failed(route.pair.to, route.last?.stream.step ?? route.step, true);
+      this.#parts.domains.failed(route.pair.to, step, true);
     }
     route.resumes?.refuseAll(reason);
     route.outbox.refuseAll(reason);
