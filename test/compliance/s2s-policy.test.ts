@@ -349,3 +349,35 @@ play(
     await enters(servers, `x.${rooms}`);
   },
 );
+
+scene(
+  'XEP-0133 §4.11: a domain on the block list of the administrators has no streams, as long as it is on it',
+  {},
+  async (servers) => {
+    const juliet = await julietOf(servers);
+    const blocks = async (...domains: string[]) => {
+      const command = (attributes: string, form = '') =>
+        `<iq type='set' id='c' to='${capulet}'><command xmlns='${NS.commands}' node='${NS.admin}#edit-blacklist' ${attributes}>${form}</command></iq>`;
+      await juliet.sends(command(`action='execute'`));
+      const asked = await juliet.receives(
+        `<iq type='result' id='c'><command xmlns='${NS.commands}' sessionid='*'/></iq>`,
+      );
+      const session = asked.getChild('command', NS.commands)!.attrs.sessionid;
+      const values = domains.map((domain) => `<value>${domain}</value>`).join('');
+      const form = `<x xmlns='${NS.dataForms}' type='submit'><field var='FORM_TYPE'><value>${NS.admin}</value></field><field var='blacklistjids'>${values}</field></x>`;
+      await juliet.sends(command(`sessionid='${session}'`, form));
+      await juliet.receives(`<iq type='result' id='c'><command xmlns='${NS.commands}' status='completed'/></iq>`);
+    };
+    const peer = await enters(servers);
+    await blocks(montague);
+    await peer.hearsError('policy-violation');
+    await isDenied(servers, montague);
+    // As listed: without its subdomains.
+    await enters(servers, rooms);
+    await juliet.sends(`<message to='romeo@${montague}' type='chat' id='1'><body>?</body></message>`);
+    await juliet.receives(`<message type='error' id='1'>${refusal('auth', 'forbidden')}</message>`);
+    await blocks();
+    await enters(servers);
+  },
+  { admins: [`juliet@${capulet}`] },
+);
