@@ -9,7 +9,7 @@ import { hits, type Peer, type Scene, scenario, type TransportName } from './dia
 import { unlimitedRate } from './phrases.js';
 
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
-const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
+const messages = (body: string) => `<message type='chat'><body>${body}</body></message>`;
 async function isCounted({ server }: Scene, ...limits: readonly string[]): Promise<void> {
   const { text } = await server.metrics.text();
   for (const limit of limits) assert.match(text, new RegExp(`waxwing_limits_hit_total\\{limit="${limit}"\\} [1-9]`));
@@ -18,10 +18,10 @@ async function isCounted({ server }: Scene, ...limits: readonly string[]): Promi
 /** Two who have nothing to do with it. */
 async function neighbours({ actor }: Scene): Promise<() => Promise<void>> {
   const [one, other] = [await actor('nurse@localhost/house'), await actor('peter@localhost/house')];
-  let said = 0;
+  let messages = 0;
   return async () => {
     for (let count = 0; count < 20; count++) {
-      const body = `${++said}`;
+      const body = `${++messages}`;
       await one.sends(chat(other.jid, body));
       await other.receives(`<message type='chat' from='${one.jid}'><body>${body}</body></message>`);
     }
@@ -51,7 +51,7 @@ for (const [what, transports, finishes] of ends)
         const sent = all(romeo, (body) => chat(juliet.jid, body), transport === 'websocket' || transport === 'wss');
         finishes(romeo);
         await sent;
-        for (const body of many) await juliet.receives(said(body));
+        for (const body of many) await juliet.receives(messages(body));
         while (server.sessions.of('romeo@localhost').length > 0) await new Promise((resolve) => setImmediate(resolve));
       },
     );
@@ -60,12 +60,12 @@ for (const transport of ['tcp', 'tls'] as const)
   scenario(`and stanzas whose handler is pending (${transport})`, async ({ actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     const romeo = await actor('romeo@localhost/orchard', { transport });
-    const keeps = (id: string) =>
+    const keepsOpen = (id: string) =>
       `<iq type='set' id='${id}'><query xmlns='${NS.private}'><x xmlns='urn:example:x'>${id}</x></query></iq>`;
-    void romeo.sends(`${keeps('1')}${chat(juliet.jid, 'one')}${keeps('2')}${chat(juliet.jid, 'two')}`);
+    void romeo.sends(`${keepsOpen('1')}${chat(juliet.jid, 'one')}${keepsOpen('2')}${chat(juliet.jid, 'two')}`);
     romeo.halfCloses();
-    await juliet.receives(said('one'));
-    await juliet.receives(said('two'));
+    await juliet.receives(messages('one'));
+    await juliet.receives(messages('two'));
   });
 
 scenario(
@@ -80,12 +80,12 @@ scenario(
     // The server may have requested an acknowledgement already.
     let h = 0;
     while (h < 1000) {
-      const told = Number((await romeo.receives(`<a xmlns='${NS.sm}' h='*'/>`)).attrs.h);
-      assert.ok(told > h, `${told} after ${h}`);
-      h = told;
+      const reported = Number((await romeo.receives(`<a xmlns='${NS.sm}' h='*'/>`)).attrs.h);
+      assert.ok(reported > h, `${reported} after ${h}`);
+      h = reported;
     }
     assert.equal(h, 1000);
-    for (const body of many) await juliet.receives(said(body));
+    for (const body of many) await juliet.receives(messages(body));
   },
 );
 
@@ -108,10 +108,11 @@ const crowded = { config: { limits: { connections: 30, login_deadline_seconds: 1
 
 scenario('silent connections are limited and closed', crowded, async (scene) => {
   const talk = await neighbours(scene);
-  const strangers: Peer[] = [];
-  for (let count = 0; count < 60; count++) strangers.push(await scene.connect({ address: `127.5.0.${1 + count}` }));
+  const unauthenticated: Peer[] = [];
+  for (let count = 0; count < 60; count++)
+    unauthenticated.push(await scene.connect({ address: `127.5.0.${1 + count}` }));
   await talk();
-  await Promise.all(strangers.map((peer) => peer.drains()));
+  await Promise.all(unauthenticated.map((peer) => peer.drains()));
   await talk();
   await isCounted(scene, 'connections', 'login_deadline_seconds');
 });

@@ -149,8 +149,10 @@ for (const [what, { type = 'chat', content, isKept = true, isCopied = true }] of
     await paris.sends('<presence/>');
     await paris.receives('<presence/>');
     if (isKept) {
-      const kept = await paris.receives(`<message from='romeo@localhost/orchard' to='paris@localhost' ${attributes}/>`);
-      assert.deepEqual(written(kept, 'paris@localhost'), wanted, 'kept');
+      const stored = await paris.receives(
+        `<message from='romeo@localhost/orchard' to='paris@localhost' ${attributes}/>`,
+      );
+      assert.deepEqual(written(stored, 'paris@localhost'), wanted, 'kept');
     }
     await paris.receivesNothing();
     await chamber.receivesNothing();

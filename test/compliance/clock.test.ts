@@ -126,14 +126,14 @@ async function assertArchive(asker: Client, taken: Element[], said: readonly str
 async function assertOrder(play: Play): Promise<void> {
   const { said } = play;
   const taken: Element[] = [];
-  const isSaid = (text: string | null | undefined) => /^m\d{3}$/.test(text ?? '');
+  const isSent = (text: string | null | undefined) => /^m\d{3}$/.test(text ?? '');
 
   // XEP-0160: what waited comes in order, with rising stamps (XEP-0203 §4).
   const juliet = play.client('juliet@localhost/balcony', (stanza) => taken.push(stanza), ['<presence/>']);
   await juliet.connect();
   await juliet.request('get', `<ping xmlns='urn:xmpp:ping'/>`);
   await juliet.request('get', `<ping xmlns='urn:xmpp:ping'/>`);
-  const waited = taken.filter((stanza) => isSaid(stanza.getChildText('body')));
+  const waited = taken.filter((stanza) => isSent(stanza.getChildText('body')));
   assert.deepEqual(
     waited.map((stanza) => stanza.getChildText('body')),
     said,
@@ -154,10 +154,10 @@ async function assertOrder(play: Play): Promise<void> {
   taken.length = 0;
   juliet.send(`<presence to='${room}/juliet'><x xmlns='${NS.muc}'/></presence>`);
   await juliet.request('get', `<ping xmlns='urn:xmpp:ping'/>`, room);
-  const history = taken.filter((stanza) => stanza.attrs.type === 'groupchat' && isSaid(stanza.getChildText('body')));
-  const heard = history.map((stanza) => stanza.getChildText('body')!);
-  assert.ok(heard.length >= Math.min(said.length, 20));
-  assert.deepEqual(heard, said.slice(-heard.length));
+  const history = taken.filter((stanza) => stanza.attrs.type === 'groupchat' && isSent(stanza.getChildText('body')));
+  const arrived = history.map((stanza) => stanza.getChildText('body')!);
+  assert.ok(arrived.length >= Math.min(said.length, 20));
+  assert.deepEqual(arrived, said.slice(-arrived.length));
   assertRising(
     history.map((stanza) => stanza.getChild('delay', NS.delay)!.attrs.stamp!),
     'stamps of the history',

@@ -124,8 +124,8 @@ scenario('administrators list and reach the accounts of all nodes', two, async (
     assert.deepEqual(valuesOf(stats, 'onlineresources'), [Jid.parse(peer.jid).resource]);
     assert.deepEqual(valuesOf(stats, 'rostersize'), ['1']);
   }
-  const said = await filled(nurse, `${admin}#announce`, 'announcement', 'Supper is ready.');
-  await nurse.sends(request(`${admin}#announce`, ...said));
+  const sent = await filled(nurse, `${admin}#announce`, 'announcement', 'Supper is ready.');
+  await nurse.sends(request(`${admin}#announce`, ...sent));
   for (const peer of [romeo, juliet, nurse])
     await peer.receives(`<message type='headline' from='localhost'><body>Supper is ready.</body></message>`);
   await nurse.receives(`<iq type='result' id='c'><command xmlns='${NS.commands}'/></iq>`);

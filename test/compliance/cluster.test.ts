@@ -5,7 +5,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { around } from '../../src/storage/wrappers.js';
 import { type Peer, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
-import { passes } from './phrases.js';
+import { logsInAnonymously } from './phrases.js';
 import { founds, joins } from './rooms.js';
 
 const two: ScenarioOptions = { nodes: 2 };
@@ -206,7 +206,7 @@ scenario(
     const { stage } = scene;
     for (const node of stage.nodes)
       for (let times = 0; times < 5; times++) {
-        const peer = await passes(() => scene.connect({ port: stage.port('c2s', node) }));
+        const peer = await logsInAnonymously(() => scene.connect({ port: stage.port('c2s', node) }));
         assert.equal(stage.home(peer.jid), node);
       }
   },

@@ -138,12 +138,12 @@ export class ComponentPeer {
   async syncs(): Promise<TopLevel[]> {
     const id = `sync-${++syncs}`;
     this.says(`<iq type='get' id='${id}' from='${this.domain}' to='localhost'><ping xmlns='${NS.ping}'/></iq>`);
-    const heard: TopLevel[] = [];
+    const received: TopLevel[] = [];
     for (;;) {
       const item = await this.next();
       assert.ok(item?.kind === 'element', `${this.domain} heard ${JSON.stringify(item)}`);
-      if (item.attrs.id === id) return heard;
-      heard.push(item);
+      if (item.attrs.id === id) return received;
+      received.push(item);
     }
   }
 

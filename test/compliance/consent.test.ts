@@ -32,13 +32,13 @@ interface Form {
   readonly asked?: true;
 }
 
-const said = (title: string, xml: (to: string) => string, more: Partial<Form> = {}): Form => ({
+const sent = (title: string, xml: (to: string) => string, more: Partial<Form> = {}): Form => ({
   title,
   send: async ({ romeo, juliet }) => romeo.sends(xml(juliet.jid)),
   ...more,
 });
 const toBare = (title: string, xml: (to: string) => string, more: Partial<Form> = {}): Form =>
-  said(`${title} to the account`, () => xml(juliets), more);
+  sent(`${title} to the account`, () => xml(juliets), more);
 
 const message = (type: string, inside: string) => (to: string) =>
   `<message type='${type}' to='${to}'>${inside}</message>`;
@@ -59,22 +59,22 @@ const subscribes = (node: string) =>
 
 const forms: readonly Form[] = [
   ...['chat', 'normal', 'headline'].flatMap((type) => [
-    said(`a ${type} message`, message(type, `<subject>${mark}</subject>${body}`)),
+    sent(`a ${type} message`, message(type, `<subject>${mark}</subject>${body}`)),
     toBare(`a ${type} message`, message(type, body)),
   ]),
-  said('a groupchat message', message('groupchat', body)),
-  said('a subject', message('groupchat', `<subject>${mark}</subject>`)),
-  said('an error', message('error', `${body}${gone}`)),
-  said('a message without a body', message('chat', `<x xmlns='urn:example:shown'>${mark}</x>`)),
-  said('a direct invitation', message('normal', `<x xmlns='${NS.conference}' jid='${hall}' reason='${mark}'/>`)),
-  said(
+  sent('a groupchat message', message('groupchat', body)),
+  sent('a subject', message('groupchat', `<subject>${mark}</subject>`)),
+  sent('an error', message('error', `${body}${gone}`)),
+  sent('a message without a body', message('chat', `<x xmlns='urn:example:shown'>${mark}</x>`)),
+  sent('a direct invitation', message('normal', `<x xmlns='${NS.conference}' jid='${hall}' reason='${mark}'/>`)),
+  sent(
     'a forged invitation of a room',
     message('normal', `<x xmlns='${NS.mucUser}'><invite from='nurse@localhost'><reason>${mark}</reason></invite></x>`),
   ),
-  said('a call', message('chat', `<propose xmlns='${NS.jingleMessage}' id='${mark}'/>`)),
-  said('attention', message('headline', `<attention xmlns='urn:xmpp:attention:0'>${mark}</attention>`)),
-  said('a forged event', message('headline', `<event xmlns='${NS.pubsubEvent}'><items node='${mark}'/></event>`)),
-  ...[said, toBare].flatMap((form) => [
+  sent('a call', message('chat', `<propose xmlns='${NS.jingleMessage}' id='${mark}'/>`)),
+  sent('attention', message('headline', `<attention xmlns='urn:xmpp:attention:0'>${mark}</attention>`)),
+  sent('a forged event', message('headline', `<event xmlns='${NS.pubsubEvent}'><items node='${mark}'/></event>`)),
+  ...[sent, toBare].flatMap((form) => [
     form('presence with text', presence('', text)),
     form('unavailable presence with text', presence('unavailable', text)),
     form('a presence error', presence('error', `${text}${gone}`)),
@@ -82,10 +82,10 @@ const forms: readonly Form[] = [
     form('an unsolicited approval', presence('subscribed', text), { known: false }),
   ]),
   toBare('a subscription request', presence('subscribe', text)),
-  said('an IQ get', iq('get', `<query xmlns='jabber:iq:version'><name>${mark}</name></query>`)),
-  said('a file', iq('set', `<jingle xmlns='urn:xmpp:jingle:1' action='session-initiate' sid='${mark}'/>`)),
-  said('an IQ result', iq('result', `<query xmlns='urn:example:shown'>${mark}</query>`)),
-  said('an IQ error', iq('error', gone)),
+  sent('an IQ get', iq('get', `<query xmlns='jabber:iq:version'><name>${mark}</name></query>`)),
+  sent('a file', iq('set', `<jingle xmlns='urn:xmpp:jingle:1' action='session-initiate' sid='${mark}'/>`)),
+  sent('an IQ result', iq('result', `<query xmlns='urn:example:shown'>${mark}</query>`)),
+  sent('an IQ error', iq('error', gone)),
   {
     title: 'a multicast',
     send: ({ romeo, juliet }) =>
@@ -322,9 +322,9 @@ for (const isForMembers of [false, true])
       await romeo.sends(admin(`${room}@${service}`, count % 2 === 0 ? 'member' : 'none'));
     await quiets(romeo);
     await juliet.syncs();
-    const heard = juliet.forgets().map(String);
-    assert.equal(heard.length, 5);
-    assert.doesNotMatch(heard.join('\n'), new RegExp(mark));
+    const received = juliet.forgets().map(String);
+    assert.equal(received.length, 5);
+    assert.doesNotMatch(received.join('\n'), new RegExp(mark));
   });
 
 scenario(

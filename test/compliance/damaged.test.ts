@@ -401,13 +401,13 @@ for (const [kind, damage] of Object.entries(damages)) {
       await carol.receives(`<message type='error' id='c' from='${victim}'><error type='wait'/></message>`);
       await assert.rejects(async () => stage.server.accounts.exists(victim));
       await assert.rejects(stage.server.accounts.create(Jid.parse(victim), 'another password'));
-      const stranger = await stage.connect();
-      await stranger.opens();
-      await stranger.receivesFeatures();
-      await stranger.sends(
+      const unauthenticated = await stage.connect();
+      await unauthenticated.opens();
+      await unauthenticated.receivesFeatures();
+      await unauthenticated.sends(
         `<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${Buffer.from(`\0alice\0pencil`).toString('base64')}</auth>`,
       );
-      assert.notEqual((await stranger.receivesAny()).name, 'success');
+      assert.notEqual((await unauthenticated.receivesAny()).name, 'success');
       assert.ok(damagedIn(stage.takeErrors()).includes('accounts'));
       // An administrator can remove it, and the name is free again.
       assert.equal(await stage.server.accounts.remove(victim), true);

@@ -40,7 +40,7 @@ class Disk {
 
 const room = 'hall@conference.localhost';
 const chat = (id: string, to: string) => `<message to='${to}' type='chat' id='${id}'><body>${id}</body></message>`;
-const said = (id: string) => `<message to='${room}' type='groupchat' id='${id}'><body>${id}</body></message>`;
+const sent = (id: string) => `<message to='${room}' type='groupchat' id='${id}'><body>${id}</body></message>`;
 const full = (id: string) =>
   `<message type='error' id='${id}'><error type='wait'><resource-constraint xmlns='${NS.stanzas}'/></error></message>`;
 
@@ -96,19 +96,19 @@ scenario('a full disk and a message in a room', { storage: roomDisk.open, errors
   for (const peer of [juliet, romeo]) await peer.syncs();
   roomDisk.isFull = true;
   for (const peer of [juliet, romeo]) peer.forgets();
-  await romeo.sends(said('first'));
-  await romeo.receivesAnyOrder([full('first'), said('first').replace(` to='${room}'`, '')]);
+  await romeo.sends(sent('first'));
+  await romeo.receivesAnyOrder([full('first'), sent('first').replace(` to='${room}'`, '')]);
   await juliet.syncs();
   juliet.forgets();
   for (const id of ['one', 'two']) {
-    await romeo.sends(said(id));
+    await romeo.sends(sent(id));
     await romeo.receives(full(id));
     await romeo.receivesNothing();
   }
   await juliet.receivesNothing();
   roomDisk.isFull = false;
-  await romeo.sends(said('over'));
-  await juliet.receives(said('over').replace(` to='${room}'`, ''));
+  await romeo.sends(sent('over'));
+  await juliet.receives(sent('over').replace(` to='${room}'`, ''));
 });
 
 const registering = new Disk();
@@ -116,13 +116,13 @@ scenario(
   'XEP-0077: a full disk during registration',
   { storage: registering.open, errors: true, config: { modules: { register: { open: true } } } },
   async ({ connect }) => {
-    const stranger = await connect({ transport: 'tls' });
-    await stranger.opens();
-    await stranger.receivesFeatures();
+    const unauthenticated = await connect({ transport: 'tls' });
+    await unauthenticated.opens();
+    await unauthenticated.receivesFeatures();
     registering.isFull = true;
     const fields = '<username>nurse</username><password>nightingale</password>';
-    await stranger.sends(`<iq type='set' id='r'><query xmlns='${NS.register}'>${fields}</query></iq>`);
-    await stranger.receives(
+    await unauthenticated.sends(`<iq type='set' id='r'><query xmlns='${NS.register}'>${fields}</query></iq>`);
+    await unauthenticated.receives(
       `<iq type='error' id='r'><error type='wait'><resource-constraint xmlns='${NS.stanzas}'/></error></iq>`,
     );
     registering.isFull = false;

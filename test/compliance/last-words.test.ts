@@ -10,7 +10,7 @@ import { type Peer, type ScenarioOptions, type Scene, scenario, type TransportNa
 
 const late: ScenarioOptions = { storage: () => lateStorage(new MemoryStorage(), 7) };
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
-const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
+const sent = (body: string) => `<message type='chat'><body>${body}</body></message>`;
 
 const endings = {
   'the stream is closed': (peer: Peer) => peer.closes(),
@@ -68,7 +68,7 @@ scenario(
     romeo.cut();
     const received: string[] = [];
     for (let n = 1; n <= count; n++) {
-      await juliet.receives(said(String(n)));
+      await juliet.receives(sent(String(n)));
       // Some go to the session that is about to end.
       await juliet.sends(chat('romeo@localhost', `re ${n}`));
     }

@@ -9,7 +9,7 @@ import { enters, founds } from './rooms.js';
 import { greeted } from './sasl.js';
 
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
-const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
+const messages = (body: string) => `<message type='chat'><body>${body}</body></message>`;
 const header = `<stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}' to='localhost' version='1.0'`;
 
 // --- sizes ----------------------------------------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ for (const transport of ['tcp', 'tls'] as const) {
     const romeo = await actor('romeo@localhost/orchard', { transport });
     const text = 'x'.repeat(262_144 - chat('juliet@localhost', '').length);
     await romeo.sends(chat('juliet@localhost', text));
-    assert.equal((await juliet.receives(said('*'))).getChildText('body'), text);
+    assert.equal((await juliet.receives(messages('*'))).getChildText('body'), text);
     await romeo.sends(chat('juliet@localhost', `${text}x`).slice(0, -1));
     await romeo.receivesStreamError('policy-violation');
     await juliet.receivesNothing();
@@ -51,7 +51,7 @@ scenario('many small stanzas do not count as a large one', async ({ actor }) => 
   const romeo = await actor('romeo@localhost/orchard');
   const text = 'x'.repeat(10_000);
   await romeo.sends(chat('juliet@localhost', text).repeat(60));
-  for (let at = 0; at < 60; at++) await juliet.receives(said(text));
+  for (let at = 0; at < 60; at++) await juliet.receives(messages(text));
 });
 
 // --- rates ----------------------------------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ for (const transport of ['tcp', 'websocket'] as const) {
       const all = Array.from({ length: 100 }, (_, at) => String(at));
       // in one write: a busy machine is slow with many small ones
       await Promise.all(all.map((body) => romeo.sends(chat('juliet@localhost', body))));
-      for (const body of all) await juliet.receives(said(body));
+      for (const body of all) await juliet.receives(messages(body));
       assert.ok((await hits(scene, 'rate')) > 0);
     },
   );
@@ -119,7 +119,7 @@ scenario('the same for bytes', narrow, async (scene) => {
   const romeo = await actor('romeo@localhost/orchard');
   const text = 'x'.repeat(1000);
   await romeo.sends(chat('juliet@localhost', text).repeat(30));
-  for (let at = 0; at < 30; at++) await juliet.receives(said(text));
+  for (let at = 0; at < 30; at++) await juliet.receives(messages(text));
   assert.ok((await hits(scene, 'rate')) > 0);
 });
 
@@ -232,7 +232,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const) {
     // Messages that arrive too late for her are returned to the sender; other conversations continue.
     romeo.forgets();
     await romeo.sends(chat(tybalt.jid, 'still there?'));
-    await tybalt.receives(said('still there?'));
+    await tybalt.receives(messages('still there?'));
   });
 }
 

@@ -76,26 +76,26 @@ const codes = (element: Element): string[] =>
     .map(({ attrs }) => attrs.code!) ?? [];
 
 /** Receives until `isLast` was true so many times. */
-async function hears(peer: Peer, isLast: (element: Element) => boolean, times = 1): Promise<Element[]> {
-  const heard: Element[] = [];
+async function gets(peer: Peer, isLast: (element: Element) => boolean, times = 1): Promise<Element[]> {
+  const received: Element[] = [];
   for (let left = times; left > 0; ) {
     const element = await peer.receivesAny();
     if (element.getNS() !== NS.client) continue;
-    heard.push(element);
+    received.push(element);
     if (isLast(element)) left--;
   }
-  return heard;
+  return received;
 }
 
 /** XEP-0045 §7.1: other occupants, the own presence, the history, the subject. */
-function isInOrder(heard: readonly Element[], others: number, history: number): void {
-  const own = heard.findIndex((element) => codes(element).includes('110'));
+function isInOrder(received: readonly Element[], others: number, history: number): void {
+  const own = received.findIndex((element) => codes(element).includes('110'));
   assert.equal(own, others, 'all others come first');
-  assert.ok(heard.slice(0, own).every(({ name, attrs }) => name === 'presence' && attrs.type === undefined));
-  assert.equal(new Set(heard.slice(0, own).map(({ attrs }) => attrs.from)).size, others);
-  const said = heard.slice(own + 1);
-  assert.equal(said.length, history + 1);
-  assert.ok(isSubject(said.at(-1)!));
+  assert.ok(received.slice(0, own).every(({ name, attrs }) => name === 'presence' && attrs.type === undefined));
+  assert.equal(new Set(received.slice(0, own).map(({ attrs }) => attrs.from)).size, others);
+  const messages = received.slice(own + 1);
+  assert.equal(messages.length, history + 1);
+  assert.ok(isSubject(messages.at(-1)!));
 }
 
 for (const transport of ['tcp', 'tls', 'websocket'] as const)
@@ -112,7 +112,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
       const juliet = await scene.actor('juliet@localhost/balcony', { transport, presence: true });
       if (isManaged) await juliet.managesStream();
       await juliet.sends(joins(`agora@${service}/juliet`));
-      isInOrder(await hears(juliet, isSubject), crowded, 5);
+      isInOrder(await gets(juliet, isSubject), crowded, 5);
     });
 
     // Above TLS all is as over TCP, and a room shows its back-pressure.
@@ -139,7 +139,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
           );
         const isFin = ({ name }: Element) => name === 'iq';
         for (let id = 0; id < pages; id++) {
-          const page = await hears(juliet, isFin);
+          const page = await gets(juliet, isFin);
           assert.equal(page.length, max + 1);
           assert.equal(page.at(-1)!.attrs.id, `page${id}`);
           assert.equal(page.at(-1)!.attrs.type, 'result');
@@ -154,9 +154,9 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
       const juliet = await scene.actor('juliet@localhost/balcony', { transport, presence: true });
       if (isManaged) await juliet.managesStream();
       for (const room of rooms) void juliet.sends(joins(`${room}@${service}/juliet`));
-      const heard = await hears(juliet, isSubject, rooms.length);
+      const received = await gets(juliet, isSubject, rooms.length);
       for (const room of rooms) {
-        const ofRoom = heard.filter(({ attrs }) => attrs.from!.startsWith(`${room}@`));
+        const ofRoom = received.filter(({ attrs }) => attrs.from!.startsWith(`${room}@`));
         isInOrder(ofRoom, sizeOf(room), 0);
       }
     });
@@ -174,7 +174,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
       if (isManaged) await juliet.managesStream();
       await juliet.sends('<presence/>');
       const from = new Set<string>();
-      while (from.size < part(2000) + 1) from.add((await hears(juliet, () => true))[0]!.attrs.from!);
+      while (from.size < part(2000) + 1) from.add((await gets(juliet, () => true))[0]!.attrs.from!);
     });
 
     scenario(`while others write a lot (${how})`, { ...busy, alone: true }, async (scene) => {
@@ -187,7 +187,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
           void says(`<message to='juliet@localhost' type='chat'><body>${at} ${text}</body></message>`);
       const next = new Map<string, number>();
       for (let left = 3 * part(1000); left > 0; left--) {
-        const [message] = await hears(juliet, () => true);
+        const [message] = await gets(juliet, () => true);
         const from = message!.attrs.from!;
         assert.equal(Number.parseInt(message!.getChildText('body')!, 10), next.get(from) ?? 0);
         next.set(from, (next.get(from) ?? 0) + 1);
@@ -218,16 +218,16 @@ async function acknowledging(
     if (!isFirst) await peer.sends(`<a xmlns='${NS.sm}' h='${count}'/>`);
     isFirst = false;
     await peer.sends(`<r xmlns='${NS.sm}'/>`);
-    const heard: Element[] = [];
+    const received: Element[] = [];
     for (let element = await peer.receivesAny(); element.name !== 'a'; element = await peer.receivesAny())
-      if (element.getNS() === NS.client) heard.push(element);
-    count += heard.length;
-    return heard;
+      if (element.getNS() === NS.client) received.push(element);
+    count += received.length;
+    return received;
   };
   const all = async (isLast: (element: Element) => boolean) => {
-    const heard: Element[] = [];
-    while (!heard.some(isLast)) heard.push(...(await takes()));
-    return heard;
+    const received: Element[] = [];
+    while (!received.some(isLast)) received.push(...(await takes()));
+    return received;
   };
   return { takes, all };
 }
@@ -239,9 +239,9 @@ scenario('XEP-0045 §7.1: events during a join', pacedRoom, async (scene) => {
   const { takes, all } = await acknowledging(juliet);
   await juliet.sends(joins(`${room}/juliet`));
   const first = await takes();
-  const told = first.map(({ attrs }) => attrs.from!);
-  assert.ok(told.length >= 5 && told.length < 20, `the window: ${told.length}`);
-  const [one, two] = told.map((from) => Number(from.slice(room.length + 1)));
+  const reported = first.map(({ attrs }) => attrs.from!);
+  assert.ok(reported.length >= 5 && reported.length < 20, `the window: ${reported.length}`);
+  const [one, two] = reported.map((from) => Number(from.slice(room.length + 1)));
   // Of the announced occupants, one leaves and one keeps changing. Of the others, one leaves, one is renamed, one sends
   // a message.
   await people[one!]!(`<presence to='${room}/${one}' type='unavailable'/>`);
@@ -258,19 +258,19 @@ scenario('XEP-0045 §7.1: events during a join', pacedRoom, async (scene) => {
   await romeo.syncs();
   const isLate = ({ attrs }: Element) => attrs.from === `${room}/late`;
   const rest = await all(isLate);
-  const heard = [...first, ...rest].filter(({ attrs }) => attrs.from!.startsWith(room));
+  const received = [...first, ...rest].filter(({ attrs }) => attrs.from!.startsWith(room));
   assert.ok(rest.findIndex(({ attrs }) => attrs.from === romeo.jid) < rest.findIndex(isSubject));
-  const own = heard.findIndex((element) => codes(element).includes('110'));
-  const before = heard.slice(0, own);
+  const own = received.findIndex((element) => codes(element).includes('110'));
+  const before = received.slice(0, own);
   const names = before.map(({ attrs }) => attrs.from!.slice(room.length + 1));
   assert.equal(new Set(names).size, names.length);
   assert.equal(names.length, 29);
   assert.ok(before.every(({ name, attrs }) => name === 'presence' && attrs.type === undefined));
   assert.ok(!names.includes('29') && names.includes('renamed') && !names.includes('28'));
   assert.equal(before[names.indexOf('26')]!.getChildText('show'), 'away');
-  const subject = heard.findIndex(isSubject);
+  const subject = received.findIndex(isSubject);
   assert.ok(subject > own);
-  const behind = heard
+  const behind = received
     .slice(subject + 1)
     .map(({ name, attrs }) => `${name} ${attrs.type} ${attrs.from!.slice(room.length + 1)}`);
   assert.deepEqual(behind, [
@@ -279,7 +279,7 @@ scenario('XEP-0045 §7.1: events during a join', pacedRoom, async (scene) => {
     'message groupchat 27',
     'presence undefined late',
   ]);
-  assert.equal(heard.at(-3)!.getChildText('status'), '19');
+  assert.equal(received.at(-3)!.getChildText('status'), '19');
 });
 
 scenario('a user who leaves during a join gets the unavailable presence last', pacedRoom, async (scene) => {
@@ -331,21 +331,21 @@ scenario('a resumed session continues its pending output', pacedRoom, async (sce
   juliet.stopsReading();
   await juliet.sends(joins(`${room}/juliet`));
   await nurse.sends(joins(`${room}/nurse`));
-  await hears(nurse, isSubject);
+  await gets(nurse, isSubject);
   juliet.cut();
   const again = await scene.known('juliet@localhost');
   await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
   await again.receives(`<resumed xmlns='${NS.sm}'/>`);
-  const heard: Element[] = [];
+  const received: Element[] = [];
   let count = 0;
-  while (!heard.some(isSubject)) {
+  while (!received.some(isSubject)) {
     const element = await again.receivesAny();
     if (element.getNS() === NS.client) {
-      heard.push(element);
+      received.push(element);
       count++;
     } else if (element.name === 'r') await again.sends(`<a xmlns='${NS.sm}' h='${count}'/>`);
   }
-  const own = heard.findIndex((element) => codes(element).includes('110'));
+  const own = received.findIndex((element) => codes(element).includes('110'));
   assert.ok(own >= 30);
 });
 
@@ -360,7 +360,7 @@ scenario(
     await juliet.sends(
       ids.map((id) => `<iq type='get' id='${id}' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`).join(''),
     );
-    const answers = await hears(juliet, () => true, count);
+    const answers = await gets(juliet, () => true, count);
     assert.deepEqual(new Set(answers.map(({ attrs }) => attrs.id)).size, count);
     for (const answer of answers)
       if (answer.attrs.type === 'error')
@@ -369,10 +369,13 @@ scenario(
 );
 
 /** A client's view of a room: the occupants, and its own nickname. */
-function pictured(heard: readonly Element[], room: string): { readonly present: Set<string>; readonly own: string[] } {
+function pictured(
+  received: readonly Element[],
+  room: string,
+): { readonly present: Set<string>; readonly own: string[] } {
   const present = new Set<string>();
   const own: string[] = [];
-  for (const element of heard) {
+  for (const element of received) {
     const { name, attrs } = element;
     if (name !== 'presence' || !attrs.from!.startsWith(`${room}/`)) continue;
     const nick = attrs.from!.slice(room.length + 1);
@@ -396,14 +399,14 @@ for (const [title, code, item] of removals)
     const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
     const { takes, all } = await acknowledging(juliet);
     await juliet.sends(joins(`${room}/juliet`));
-    const heard = await takes();
+    const received = await takes();
     await boss(`<iq type='set' id='out' to='${room}'><query xmlns='${NS.mucAdmin}'>${item}</query></iq>`);
     await people[3]!(`<message to='${room}' type='groupchat'><body>gone</body></message>`);
     await people[4]!(`<presence to='${room}/4'><show>away</show></presence>`);
-    heard.push(...(await all(({ attrs }) => attrs.from === `${room}/juliet` && attrs.type === 'unavailable')));
-    const end = heard.at(-1)!;
+    received.push(...(await all(({ attrs }) => attrs.from === `${room}/juliet` && attrs.type === 'unavailable')));
+    const end = received.at(-1)!;
     assert.deepEqual(codes(end).sort(), ['110', code]);
-    assert.ok(heard.length < 32, 'nobody hears of a room that they are not in');
+    assert.ok(received.length < 32, 'nobody hears of a room that they are not in');
     const romeo = await scene.actor('romeo@localhost/x');
     await romeo.sends(`<message to='${juliet.jid}' type='chat'><body>last</body></message>`);
     const rest = await all(({ attrs }) => attrs.from === romeo.jid);
@@ -416,15 +419,15 @@ scenario('XEP-0045 §7.6: a change of the nickname during the join', pacedRoom, 
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
   const { takes, all } = await acknowledging(juliet);
   await juliet.sends(joins(`${room}/juliet`));
-  const heard = await takes();
+  const received = await takes();
   await juliet.sends(`<presence to='${room}/capulet'/>`);
-  heard.push(...(await takes()));
+  received.push(...(await takes()));
   await people[5]!(`<message to='${room}' type='groupchat'><body>live</body></message>`);
-  heard.push(...(await all((element) => element.getChildText('body') === 'live')));
-  const { present, own } = pictured(heard, room);
+  received.push(...(await all((element) => element.getChildText('body') === 'live')));
+  const { present, own } = pictured(received, room);
   assert.deepEqual(own, ['available juliet', 'unavailable juliet', 'available capulet']);
   assert.equal(present.size, 31);
-  assert.equal(heard.filter(isSubject).length, 1);
+  assert.equal(received.filter(isSubject).length, 1);
 });
 
 scenario(
@@ -438,15 +441,15 @@ scenario(
       const peer = await scene.actor(`juliet@localhost/${resource}`, { presence: true });
       clients.push({ peer, ...(await acknowledging(peer)) });
     }
-    const heard: Element[][] = [];
+    const received: Element[][] = [];
     for (const { peer, takes } of clients) {
       await peer.sends(joins(`${room}/juliet`));
-      heard.push(await takes());
+      received.push(await takes());
     }
     await people[7]!(`<presence to='${room}/7' type='unavailable'/>`);
     await people[5]!(`<message to='${room}' type='groupchat'><body>live</body></message>`);
     for (const [at, { all }] of clients.entries()) {
-      const mine = heard[at]!;
+      const mine = received[at]!;
       mine.push(...(await all((element) => element.getChildText('body') === 'live')));
       const { present, own } = pictured(mine, room);
       assert.equal(present.size, 30, `client ${at}`);
@@ -474,8 +477,8 @@ scenario('stored messages follow the pending answers of a client', { ...narrow, 
   const [session] = scene.server.sessions.of('juliet@localhost');
   while (session!.presence === undefined) await new Promise((resolve) => setImmediate(resolve));
   juliet.readsAgain();
-  const heard = await hears(juliet, ({ name }) => name === 'message', 3);
-  const texts = heard.filter(({ name }) => name === 'message').map((message) => message.getChildText('body'));
+  const received = await gets(juliet, ({ name }) => name === 'message', 3);
+  const texts = received.filter(({ name }) => name === 'message').map((message) => message.getChildText('body'));
   assert.deepEqual(texts, ['one', 'two', 'three']);
 });
 
@@ -519,9 +522,7 @@ scenario(
     assert.equal(server.sessions.of('reading@localhost').length, 1);
     const again = await actor('long@localhost/y');
     await again.sends('<presence/>');
-    const bodies = (await hears(again, ({ name }) => name === 'message', sent)).filter(
-      ({ name }) => name === 'message',
-    );
+    const bodies = (await gets(again, ({ name }) => name === 'message', sent)).filter(({ name }) => name === 'message');
     assert.deepEqual(
       bodies.map((message) => Number.parseInt(message.getChildText('body')!, 10)),
       Array.from({ length: sent }, (_, at) => at),

@@ -18,7 +18,7 @@ export const unlimitedRate = {
 export const bareOf = (peer: Peer): string => Jid.parse(peer.jid).bare;
 
 /** XEP-0175: a client with an anonymous account. */
-export async function passes(connect: Scene['connect']): Promise<Peer> {
+export async function logsInAnonymously(connect: Scene['connect']): Promise<Peer> {
   const peer = await connect();
   await peer.opens();
   await peer.receivesFeatures();
@@ -26,7 +26,7 @@ export async function passes(connect: Scene['connect']): Promise<Peer> {
   await peer.receives(`<success xmlns='${NS.sasl}'/>`);
   await peer.opens();
   await peer.receivesFeatures();
-  await peer.binds('passing');
+  await peer.binds('anonymous');
   return peer;
 }
 

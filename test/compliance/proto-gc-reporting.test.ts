@@ -14,7 +14,7 @@ const participant = (inside: string) =>
   `<iq type='set' id='r' to='${hall}'><report-participant xmlns='${NS.gcReport}'>${inside}</report-participant></iq>`;
 const chat = (inside: string, to: string = service) =>
   `<iq type='set' id='r' to='${to}'><report-chat xmlns='${NS.gcReport}'>${inside}</report-chat></iq>`;
-const kept = (server: Server) => server.host('localhost')!.provided('reports')!.list({ limit: 100 });
+const retained = (server: Server) => server.host('localhost')!.provided('reports')!.list({ limit: 100 });
 
 /** Sends a message to the room; returns its id and the occupant id of the sender. */
 async function says(peer: Peer, hearer: Peer, body: string): Promise<{ id: string; occupant: string }> {
@@ -57,14 +57,14 @@ scenario(
     await juliet.sends(participant(`${occupantId(bad.occupant)}${report(`${ids}<text xml:lang='en'>Malware</text>`)}`));
     await juliet.receives(`<iq type='result' id='r' from='${hall}'/>`);
     for (const [peer, jid] of [[nurse, 'nurse@localhost'] as const, [friar, 'friar@localhost'] as const]) {
-      const told = await peer.receives(`<message from='${hall}' to='${jid}'>
+      const reported = await peer.receives(`<message from='${hall}' to='${jid}'>
       <report-participant xmlns='${NS.gcReport}'>${occupantId(bad.occupant)}${report('<text>Malware</text>')}
       </report-participant></message>`);
-      const body = told.getChildText('body') ?? '';
+      const body = reported.getChildText('body') ?? '';
       assert.equal(body, 'juliet reports tybalt@localhost (spam)\nMalware\n> Buy gold');
     }
     for (const peer of [nurse, friar, juliet, tybalt]) await peer.receivesNothing();
-    const [stored] = await kept(server);
+    const [stored] = await retained(server);
     assert.deepEqual([stored?.by, stored?.jid, stored?.room], ['juliet@localhost', 'tybalt@localhost', hall]);
     assert.equal(stored?.evidence.length, 1);
     assert.match(stored?.evidence[0] ?? '', /Buy gold/);
@@ -90,7 +90,7 @@ scenario(
     const id = `<stanza-id xmlns='${NS.stanzaId}' by='${hall}' id='${bad.id}'/>`;
     await juliet.sends(participant(`${occupantId(bad.occupant)}${report(id)}`));
     await juliet.receives(`<iq type='result' id='r'/>`);
-    assert.equal((await kept(server))[0]?.jid, 'tybalt@localhost');
+    assert.equal((await retained(server))[0]?.jid, 'tybalt@localhost');
   },
 );
 
@@ -100,8 +100,8 @@ scenario('§3.1, §3.2: invalid reports', async ({ actor }) => {
   await founds(nurse, 'hall', 'nurse');
   const bad = refusal('modify', 'bad-request');
   await nurse.sends(`<message to='${hall}' type='groupchat'><body>x</body></message>`);
-  const said = await nurse.receives(`<message type='groupchat'/>`);
-  const { id } = said.getChild('occupant-id', NS.occupantId)!.attrs;
+  const sent = await nurse.receives(`<message type='groupchat'/>`);
+  const { id } = sent.getChild('occupant-id', NS.occupantId)!.attrs;
   const noReason = `<report xmlns='${NS.reporting}'/>`;
   for (const [request, error] of [
     [participant(report()), bad],
@@ -136,7 +136,7 @@ scenario(
     await rook.receives(`<message from='localhost' to='rook@localhost'>
       ${report(`<jid xmlns='${NS.jid}'>${hall}</jid><text>Against the policy</text>`)}</message>`);
     await nurse.receivesNothing();
-    const [stored] = await kept(server);
+    const [stored] = await retained(server);
     assert.deepEqual([stored?.by, stored?.jid, stored?.room], ['juliet@elsewhere.example', hall, undefined]);
   },
 );

@@ -34,7 +34,7 @@ const addresses6 = [...address6, ...address6, 0xdc, 4, 0x14, 0x66];
 /** §2.2.6: PP2_TYPE_SSL, after a TLV without meaning here. */
 const overTls = [0x04, 0, 1, 0, 0x20, 0, 5, 1, 0, 0, 0, 0];
 
-const told: readonly (readonly [title: string, preface: string | Buffer, address: string, secure: boolean])[] = [
+const reported: readonly (readonly [title: string, preface: string | Buffer, address: string, secure: boolean])[] = [
   ['§2.1: version 1, IPv4', fromClient, client, false],
   ['§2.1: version 1, IPv6', line('TCP6 2001:db8:0:0::7 2001:db8::1 56324 5222'), '2001:db8::7', false],
   ['§2.1: version 1, unknown client', line('UNKNOWN ffff:f...f:ffff 65535'), proxy, false],
@@ -44,7 +44,7 @@ const told: readonly (readonly [title: string, preface: string | Buffer, address
   ['§2.2: version 2, another family', block(1, 0x31, Buffer.alloc(216)), proxy, false],
   ['§2.2.6: version 2, over TLS to the proxy', block(1, 0x11, addresses4, overTls), client, true],
 ];
-for (const [title, preface, address, secure] of told)
+for (const [title, preface, address, secure] of reported)
   scenario(title, behind, async (scene) => {
     for (const transport of [secure ? 'tcp' : 'starttls', 'tls', 'websocket', 'wss'] as const) {
       const peer = await scene.actor('romeo@localhost/orchard', { transport, preface, address: proxy });
@@ -160,9 +160,9 @@ for (const [title, headers, address, secure] of forwarded)
     assert.equal(connection.secure, secure);
   });
 
-for (const said of ['unknown', '', `${client}, unknown`, '_hidden', '192.0.2'])
-  scenario(`X-Forwarded-For: refused if it names nobody: ${JSON.stringify(said)}`, behind, async (scene) => {
-    const headers = { 'x-forwarded-for': said };
+for (const sent of ['unknown', '', `${client}, unknown`, '_hidden', '192.0.2'])
+  scenario(`X-Forwarded-For: refused if it names nobody: ${JSON.stringify(sent)}`, behind, async (scene) => {
+    const headers = { 'x-forwarded-for': sent };
     await assert.rejects(greeted(scene.connect, { transport: 'websocket', address: webProxy, headers }));
     assert.equal(scene.server.connections.websocket, 0);
   });

@@ -622,7 +622,7 @@ scenario('XEP-0178 §2: certificates that do not authenticate anybody here', ask
 // --- XEP-0175: ANONYMOUS ------------------------------------------------------------------------------------------------
 
 /** Logs in without an account, and binds. */
-async function passes(connect: Scene['connect'], trace?: string): Promise<Peer> {
+async function logsInAnonymously(connect: Scene['connect'], trace?: string): Promise<Peer> {
   const [peer, features] = await greeted(connect);
   assert.ok(mechanisms(features).includes('ANONYMOUS'));
   await peer.sends(auth('ANONYMOUS', trace));
@@ -645,7 +645,7 @@ scenario(
   { config: { auth: { anonymous: true } } },
   async ({ connect, actor, server }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
-    const peer = await passes(connect);
+    const peer = await logsInAnonymously(connect);
     const jid = Jid.parse(peer.jid);
     assert.match(jid.local!, /^[0-9a-f-]{36}$/);
     await peer.sends(`<message to='juliet@localhost' type='chat'><body>boo</body></message>`);
@@ -653,7 +653,7 @@ scenario(
     await juliet.sends(`<message to='${peer.jid}' type='chat'><body>who?</body></message>`);
     await peer.receives(`<message type='chat'><body>who?</body></message>`);
     assert.equal(await server.accounts.exists(jid.bare), false);
-    const other = await passes(connect, 'a trace');
+    const other = await logsInAnonymously(connect, 'a trace');
     assert.notEqual(Jid.parse(other.jid).local, jid.local);
   },
 );
@@ -664,7 +664,7 @@ scenario(
   async ({ connect, stage }) => {
     const { server } = stage;
     const stores = async (peer: Peer) => storesOf(server.storage, Jid.parse(peer.jid).bare);
-    const peer = await passes(connect);
+    const peer = await logsInAnonymously(connect);
     const payloads = [
       `<query xmlns='${NS.private}'><kept xmlns='test:kept'/></query>`,
       `<query xmlns='${NS.roster}'><item jid='juliet@localhost'/></query>`,

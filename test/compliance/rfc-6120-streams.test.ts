@@ -184,11 +184,11 @@ scenario(
 );
 
 scenario('§4.2: one header per stream', async ({ connect, actor }) => {
-  const stranger = await connect();
-  await stranger.opens();
-  await stranger.receivesFeatures();
-  await stranger.sends(header("to='localhost' version='1.0'").replace(/^<\?.*\?>/, ''));
-  await stranger.receivesStreamError('bad-format');
+  const unauthenticated = await connect();
+  await unauthenticated.opens();
+  await unauthenticated.receivesFeatures();
+  await unauthenticated.sends(header("to='localhost' version='1.0'").replace(/^<\?.*\?>/, ''));
+  await unauthenticated.receivesStreamError('bad-format');
   const romeo = await actor('romeo@localhost/orchard');
   await romeo.sends(header("to='localhost' version='1.0'").replace(/^<\?.*\?>/, ''));
   await romeo.receivesStreamError('bad-format');
@@ -245,11 +245,11 @@ for (const [title, xml] of [
   scenario(`§4.9.3.12: before login, ${title} closes the stream`, async ({ connect, actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     for (const transport of ['tcp', 'tls', 'websocket'] as const) {
-      const stranger = await connect({ transport });
-      await stranger.opens();
-      await stranger.receivesFeatures();
-      await stranger.sends(xml);
-      await stranger.receivesStreamError('not-authorized');
+      const unauthenticated = await connect({ transport });
+      await unauthenticated.opens();
+      await unauthenticated.receivesFeatures();
+      await unauthenticated.sends(xml);
+      await unauthenticated.receivesStreamError('not-authorized');
     }
     await juliet.receivesNothing();
   });
@@ -463,15 +463,15 @@ scenario('§4.8.4, §11.3: forwarded stanzas keep their meaning', async ({ actor
   );
   await romeo.receivesFeatures();
   await romeo.binds('orchard');
-  const said = `<body>hi</body><x xmlns='urn:example:e' a='&#10;'><y/></x>`;
+  const sent = `<body>hi</body><x xmlns='urn:example:e' a='&#10;'><y/></x>`;
   for (const xml of [
-    `<message to='juliet@localhost' type='chat'>${said}</message>`,
+    `<message to='juliet@localhost' type='chat'>${sent}</message>`,
     `<c:message to='juliet@localhost' type='chat'><c:body>hi</c:body><e:x a='&#xA;'><e:y/></e:x></c:message>`,
     `<message to='juliet@localhost' type='chat' xmlns:f='urn:example:e'><c:body>hi</c:body><f:x a='&#10;'><y xmlns='urn:example:e'/></f:x></message>`,
     `<q:message xmlns:q='${NS.client}' to='juliet@localhost' type='chat'><body xmlns='${NS.client}'><![CDATA[hi]]></body><e:x a='&#10;'><e:y/></e:x></q:message>`,
   ]) {
     await romeo.sends(xml);
-    await juliet.receives(`<message from='romeo@localhost/orchard' type='chat'>${said}</message>`);
+    await juliet.receives(`<message from='romeo@localhost/orchard' type='chat'>${sent}</message>`);
   }
   await romeo.sends(`<message to='juliet@localhost' type='chat'><body>1</body><stream:features/></message>`);
   const got = await juliet.receives(`<message type='chat'><features xmlns='${NS.stream}'/></message>`);

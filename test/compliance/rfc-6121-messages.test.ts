@@ -112,10 +112,10 @@ async function finds({ actor }: Pick<Scene, 'actor'>, fates: Fates, who: readonl
   const juliet = await actor('juliet@localhost/garden');
   await juliet.sends('<presence/>');
   const there = ['garden', ...who.filter((resource) => presences[resource] !== undefined)];
-  const kept = types.filter((type) => fates[fateOf(type)] === 'kept');
+  const stored = types.filter((type) => fates[fateOf(type)] === 'kept');
   await juliet.receivesAnyOrder([
     ...there.map((resource) => `<presence from='juliet@localhost/${resource}'/>`),
-    ...kept.map((type) => `<message id='${type}' from='romeo@localhost/orchard' ${typed(type)}/>`),
+    ...stored.map((type) => `<message id='${type}' from='romeo@localhost/orchard' ${typed(type)}/>`),
   ]);
   await juliet.receivesNothing();
   juliet.cut();

@@ -91,8 +91,8 @@ async function begins(romeo: Peer, juliet: Peer, state: State): Promise<void> {
       await peer.sends(`<iq type='set' id='begins'>${query(item)}</iq>`);
       await peer.syncs();
     }
-  for (const said of states[state].by.split(', ').filter((text) => text !== '')) {
-    const [who, type] = said.split(' ');
+  for (const sent of states[state].by.split(', ').filter((text) => text !== '')) {
+    const [who, type] = sent.split(' ');
     const [peer, contact] = who === 'romeo' ? [romeo, juliet] : [juliet, romeo];
     await peer.sends(`<presence type='${type}' to='${bareOf(contact)}'/>`);
     await peer.syncs();

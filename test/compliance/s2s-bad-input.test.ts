@@ -41,7 +41,12 @@ async function authenticates(peer: Impostor, pem: Pem = trusted): Promise<Impost
   return peer;
 }
 
-async function passes(peer: Impostor, juliet: Peer, body: string, from = 'romeo@montague.example'): Promise<void> {
+async function logsInAnonymously(
+  peer: Impostor,
+  juliet: Peer,
+  body: string,
+  from = 'romeo@montague.example',
+): Promise<void> {
   peer.says(message(from, body));
   await juliet.receives(message(from, body));
 }
@@ -192,27 +197,27 @@ play('two servers that claim one domain: each has to prove it', withMontague, as
   await enemy.opensWithTls(makeSelfSigned([montague]));
   enemy.says(message(`romeo@${montague}`, 'false'));
   await enemy.hearsError('not-authorized');
-  await passes(honest, juliet, 'true');
+  await logsInAnonymously(honest, juliet, 'true');
   // Two nodes of one cluster are two servers that can prove it.
   const node = connects(servers, montague, '127.0.1.10');
   const second = await node.opensWithTls();
   node.says(result(keyFor(second.id)));
   assert.equal((await node.hearsElement('result')).attrs.type, 'valid');
-  await passes(node, juliet, 'also true');
-  await passes(honest, juliet, 'still true');
+  await logsInAnonymously(node, juliet, 'also true');
+  await logsInAnonymously(honest, juliet, 'still true');
 });
 
 // --- certificates ---------------------------------------------------------------------------------------------------
 
 const day = 86_400_000;
-const stranger = new CertificateAuthority('an authority that nobody trusts');
+const outsider = new CertificateAuthority('an authority that nobody trusts');
 const certificates: Readonly<Record<string, (domain: string) => Pem>> = {
   valid: (domain) => authority.issues([domain]),
   expired: (domain) => authority.issues([domain], Date.now() - 100 * day),
   future: (domain) => authority.issues([domain], Date.now() + day),
   'other-name': () => authority.issues([montague]),
   'self-signed': (domain) => makeSelfSigned([domain]),
-  'unknown-authority': (domain) => stranger.issues([domain]),
+  'unknown-authority': (domain) => outsider.issues([domain]),
 };
 
 const policies = { 'strict.example': {}, 'lenient.example': { require_valid_certificate: false } };
@@ -321,10 +326,14 @@ scene(
       assert.equal((await one.hears()).kind, 'open');
       await one.hearsError('resource-constraint');
     }
-    await passes(await authenticates(connects(servers, montague, '127.0.1.8')), juliet, 'from another address');
+    await logsInAnonymously(
+      await authenticates(connects(servers, montague, '127.0.1.8')),
+      juliet,
+      'from another address',
+    );
     // One that has proved its domain makes room.
     await authenticates(patient);
-    await passes(await authenticates(connects(servers, montague, '127.0.1.7')), juliet, 'there is room');
+    await logsInAnonymously(await authenticates(connects(servers, montague, '127.0.1.7')), juliet, 'there is room');
     assert.match(
       await metricsOf(servers),
       /^waxwing_limits_hit_total\{limit="s2s.unauthenticated_streams_per_address"\} 3$/m,
@@ -343,9 +352,9 @@ scene(
     const flood = Array.from({ length: 9 }, (_, n) => connects(servers, montague, n < 5 ? '127.0.2.2' : '127.0.2.3'));
     for (const peer of flood) await peer.opens();
     for (let n = 0; n < 3; n++)
-      await passes(await authenticates(connects(servers, montague, '127.0.2.4')), juliet, `a new one ${n}`);
+      await logsInAnonymously(await authenticates(connects(servers, montague, '127.0.2.4')), juliet, `a new one ${n}`);
     await flood[0]!.hearsError('resource-constraint');
-    await passes(friend, juliet, 'still here');
+    await logsInAnonymously(friend, juliet, 'still here');
     slow.says(`<starttls xmlns='${NS.tls}'/>`);
     await slow.hearsElement('proceed');
     assert.match(await metricsOf(servers), /^waxwing_limits_hit_total\{limit="s2s.unauthenticated_streams"\} \d$/m);
@@ -359,15 +368,15 @@ scene(
     const juliet = await julietOf(servers);
     const one = await authenticates(connects(servers));
     const two = await authenticates(connects(servers));
-    await passes(one, juliet, 'alive');
+    await logsInAnonymously(one, juliet, 'alive');
     const three = await authenticates(connects(servers));
     await two.hearsError('resource-constraint');
-    await passes(one, juliet, 'one');
-    await passes(three, juliet, 'three');
+    await logsInAnonymously(one, juliet, 'one');
+    await logsInAnonymously(three, juliet, 'three');
     // A stream for another pair is no such stream.
     const rooms = await authenticates(connects(servers, `conference.${montague}`));
-    await passes(rooms, juliet, 'rooms', `room@conference.${montague}/romeo`);
-    await passes(one, juliet, 'one again');
+    await logsInAnonymously(rooms, juliet, 'rooms', `room@conference.${montague}/romeo`);
+    await logsInAnonymously(one, juliet, 'one again');
   },
 );
 
@@ -379,10 +388,10 @@ scene('streams in total', { s2s: { incoming_streams: 10 } }, async (servers) => 
   const late = connects(servers);
   assert.equal((await late.hears()).kind, 'open');
   await late.hearsError('resource-constraint');
-  await passes(friend, juliet, 'still here');
+  await logsInAnonymously(friend, juliet, 'still here');
   for (const peer of flood) peer.ends();
   await untilLeft(servers, 1);
-  await passes(await authenticates(connects(servers)), juliet, 'there is room');
+  await logsInAnonymously(await authenticates(connects(servers)), juliet, 'there is room');
 });
 
 scene('XEP-0220 §2.5: domains of one stream, proved and asked for', {}, async (servers) => {
@@ -397,7 +406,7 @@ scene('XEP-0220 §2.5: domains of one stream, proved and asked for', {}, async (
   }
   peer.says(result('0', names[100]));
   assert.equal(condition((await peer.hearsElement('result')).content), 'resource-constraint');
-  await passes(peer, juliet, 'a proved one', `romeo@${names[98]}`);
+  await logsInAnonymously(peer, juliet, 'a proved one', `romeo@${names[98]}`);
   peer.says(message(`romeo@${names[100]}`, 'not proved'));
   await peer.hearsError('invalid-from');
 });
@@ -432,7 +441,7 @@ play('dialbacks that never end leave room for those of others', few, async (serv
   const { id } = await friend.opensWithTls();
   friend.says(result(keyFor(id)));
   assert.equal((await friend.hearsElement('result')).attrs.type, 'valid');
-  await passes(friend, juliet, 'proved');
+  await logsInAnonymously(friend, juliet, 'proved');
   assert.match(await metricsOf(servers), /^waxwing_limits_hit_total\{limit="s2s.dialbacks"\} \d+$/m);
   // Those that fail at once are as many as there may be in a minute.
   const quick = connects(servers, montague, '127.0.3.3');
@@ -517,7 +526,7 @@ scene(
     const enemy = await authenticates(connects(servers));
     enemy.says(message('romeo@montague.example', 'x'.repeat(20_000)));
     await enemy.hearsError('policy-violation');
-    await passes(friend, juliet, 'x'.repeat(15_000));
+    await logsInAnonymously(friend, juliet, 'x'.repeat(15_000));
   },
 );
 

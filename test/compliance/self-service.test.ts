@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
 import { type Peer, scenario } from './dialogue.js';
-import { passes, refusal } from './phrases.js';
+import { logsInAnonymously, refusal } from './phrases.js';
 
 const command = (node: string, attributes = '', content = '', to = 'localhost') =>
   `<iq type='set' id='c' to='${to}'><command xmlns='${NS.commands}' node='${node}' ${attributes}>${content}</command></iq>`;
@@ -90,7 +90,7 @@ scenario(
   'XEP-0175: an anonymous account has no password',
   { config: { auth: { anonymous: true } } },
   async ({ connect }) => {
-    const peer = await passes(connect);
+    const peer = await logsInAnonymously(connect);
     await peer.sends(command('change-password'));
     await peer.receives(`<iq type='error' id='c'>${refusal('auth', 'registration-required')}</iq>`);
     assert.match(noteIn(await runs(peer, 'ping')), /^The server is running\.$/);

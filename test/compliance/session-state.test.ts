@@ -252,7 +252,7 @@ scenario('records of the previous version can be read', own, async (scene) => {
       directed: [romeo],
     } as unknown as SavedSession);
   });
-  const hears = await scene.actor(romeo);
+  const gets = await scene.actor(romeo);
   const back = await resumes(scene, juliet, id);
   const session = scene.server.sessions.find(Jid.parse(juliet.jid))!;
   assert.deepEqual([session.available, session.priority, session.get(copied)], [true, -1, true]);
@@ -260,7 +260,7 @@ scenario('records of the previous version can be read', own, async (scene) => {
   await back.receives(`<iq type='set'><query xmlns='${NS.roster}'><item jid='nurse@localhost'/></query></iq>`);
   back.cut();
   scene.server.kick(session);
-  await hears.receives(`<presence from='${juliet.jid}' type='unavailable'/>`);
+  await gets.receives(`<presence from='${juliet.jid}' type='unavailable'/>`);
 });
 
 scenario('XEP-0191 §3.3: clients that requested the block list get pushes after a restart', own, async (scene) => {

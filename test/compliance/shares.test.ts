@@ -92,10 +92,10 @@ scenario(
     const all: Peer[] = [];
     for (let at = 0; at < 20; at++) all.push(await actor(`tybalt@localhost/${at}`));
     await Promise.all(all.map((peer, at) => peer.sends(chat(juliet.jid, 'x'.repeat(50_000), `m${at}`))));
-    const heard = new Set<string>();
+    const received = new Set<string>();
     for (let message = 0; message < all.length; message++)
-      heard.add((await juliet.receives(`<message type='chat'/>`)).attrs.id!);
-    assert.equal(heard.size, all.length, 'each once');
+      received.add((await juliet.receives(`<message type='chat'/>`)).attrs.id!);
+    assert.equal(received.size, all.length, 'each once');
     assert.ok((await hits(scene, 'rate_account.bytes_per_second')) > 0);
     for (const owner of ['tybalt@localhost', 'juliet@localhost'])
       while ((await server.storage.log('archive').size(owner)) > 450_000)
@@ -204,10 +204,10 @@ scenario(
     await Promise.all(senders.map((peer, at) => peer.sends(say(`long${at}`, 'x'.repeat(100_000)))));
     await first!.sends(say('short', 'x'));
     for (const peer of [...listeners, ...senders]) {
-      const heard = new Set<string>();
+      const received = new Set<string>();
       for (let message = 0; message <= senders.length; message++)
-        heard.add((await peer.receives(`<message type='groupchat'/>`)).attrs.id!);
-      assert.equal(heard.size, senders.length + 1, 'each once');
+        received.add((await peer.receives(`<message type='groupchat'/>`)).attrs.id!);
+      assert.equal(received.size, senders.length + 1, 'each once');
     }
     await quiets(...listeners, ...senders);
     assert.ok((await hits(scene, 'outbound_bytes.congestion')) > 0);
@@ -230,10 +230,10 @@ scenario(
         await peer.drains();
       }),
     );
-    const heard = new Set<string>();
+    const received = new Set<string>();
     for (let message = 0; message < senders.length; message++)
-      heard.add((await listener.receives(`<message type='chat'/>`)).attrs.id!);
-    assert.equal(heard.size, senders.length, 'each once');
+      received.add((await listener.receives(`<message type='chat'/>`)).attrs.id!);
+    assert.equal(received.size, senders.length, 'each once');
     assert.ok((await hits(scene, 'outbound_bytes.congestion')) > 0);
   },
 );

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { type Peer, type ScenarioOptions, scenario } from './dialogue.js';
-import { bareOf, befriends, passes, refusal } from './phrases.js';
+import { bareOf, befriends, logsInAnonymously, refusal } from './phrases.js';
 import { founds, joins, service } from './rooms.js';
 
 const strangers = (settings: object, more: object = {}): ScenarioOptions => ({
@@ -18,7 +18,7 @@ const never = refusal('cancel', 'policy-violation');
 const juliets = 'juliet@localhost';
 const notice = `<message from='localhost' to='${juliets}'><body>*</body></message>`;
 
-async function isHeard(peer: Peer, hearer: Peer, id: string): Promise<void> {
+async function isDelivered(peer: Peer, hearer: Peer, id: string): Promise<void> {
   await peer.sends(says(bareOf(hearer), id));
   await hearer.receives(`<message id='${id}' type='chat' from='${peer.jid}'/>`);
 }
@@ -50,10 +50,10 @@ scenario('messages of one unknown sender are limited', strangers({ per_sender: 2
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard');
   const paris = await actor('paris@localhost/street');
-  await isHeard(romeo, juliet, '1');
-  await isHeard(romeo, juliet, '2');
+  await isDelivered(romeo, juliet, '1');
+  await isDelivered(romeo, juliet, '2');
   await isRefused(romeo, juliets, later);
-  await isHeard(paris, juliet, '3');
+  await isDelivered(paris, juliet, '3');
   await juliet.receivesNothing();
   const { text } = await server.metrics.text();
   assert.match(text, /waxwing_limits_hit_total\{limit="strangers\.per_sender"\} 1/);
@@ -62,11 +62,11 @@ scenario('messages of one unknown sender are limited', strangers({ per_sender: 2
 scenario('messages to one account are limited', strangers({ per_receiver: 2 }), async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const nurse = await actor('nurse@localhost/kitchen', { presence: true });
-  await isHeard(await actor('a@localhost/x'), juliet, '1');
-  await isHeard(await actor('b@localhost/x'), juliet, '2');
+  await isDelivered(await actor('a@localhost/x'), juliet, '1');
+  await isDelivered(await actor('b@localhost/x'), juliet, '2');
   const romeo = await actor('romeo@localhost/orchard');
   await isRefused(romeo, juliets, later);
-  await isHeard(romeo, nurse, '3');
+  await isDelivered(romeo, nurse, '3');
 });
 
 scenario('subscription requests count too, and get an error', strangers({ per_sender: 1 }), async ({ actor }) => {
@@ -95,13 +95,13 @@ scenario(
     // Put there by its owner, whatever the subscription
     await juliet.sends(`<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='romeo@localhost'/></query></iq>`);
     await juliet.receives(`<iq type='result' id='r'/>`);
-    await isHeard(romeo, juliet, '1');
+    await isDelivered(romeo, juliet, '1');
     await romeo.sends(asks(juliets));
     await juliet.receives(`<presence type='subscribe' from='romeo@localhost'/>`);
     // She sends a subscription request
     await juliet.sends(asks('paris@localhost'));
     await paris.receives(`<presence type='subscribe' from='${juliets}'/>`);
-    await isHeard(paris, juliet, '2');
+    await isDelivered(paris, juliet, '2');
     await juliet.receivesNothing();
   },
 );
@@ -125,11 +125,11 @@ scenario(
     await juliet.sends(`<message id='c' to='romeo@localhost' type='chat'><active xmlns='${NS.chatStates}'/></message>`);
     await romeo.receives(`<message id='c' type='chat'/>`);
     await isRefused(romeo, juliets, never);
-    await isHeard(juliet, romeo, '1');
-    await isHeard(romeo, juliet, '2');
+    await isDelivered(juliet, romeo, '1');
+    await isDelivered(romeo, juliet, '2');
     await stage.restart();
     const later = await actor('juliet@localhost/balcony', { presence: true });
-    await isHeard(await actor('romeo@localhost/orchard'), later, '3');
+    await isDelivered(await actor('romeo@localhost/orchard'), later, '3');
     await isRefused(await actor('paris@localhost/street'), juliets, never);
   },
 );
@@ -169,7 +169,7 @@ scenario(
   }),
   async ({ actor }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
-    await isHeard(await actor('romeo@localhost/orchard'), juliet, '1');
+    await isDelivered(await actor('romeo@localhost/orchard'), juliet, '1');
     await isRefused(await actor('paris@localhost/street'), juliets, never);
     await isRefused(await actor('tybalt@elsewhere.example/street'), juliets, never);
   },
@@ -196,7 +196,7 @@ scenario('new contacts are limited', strangers({ new_contacts: 3 }), async ({ ac
   await romeo.sends(asks('d@localhost'));
   await romeo.receives(`<presence id='s' type='error' from='d@localhost'>${later}</presence>`);
   // contacts still receive Romeo's messages
-  await isHeard(romeo, juliet, '1');
+  await isDelivered(romeo, juliet, '1');
   await romeo.sends(says('a@localhost'));
   await romeo.sends(says('b@localhost'));
   await romeo.receivesNothing();
@@ -219,10 +219,10 @@ scenario('a reply does not make a new contact', strangers({ new_contacts: 1 }), 
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const others = await Promise.all(['a', 'b', 'c'].map((name) => actor(`${name}@localhost/x`, { presence: true })));
   for (const other of others.slice(0, 2)) {
-    await isHeard(other, romeo, '1');
-    await isHeard(romeo, other, '2');
+    await isDelivered(other, romeo, '1');
+    await isDelivered(romeo, other, '2');
   }
-  await isHeard(romeo, others[2]!, '3');
+  await isDelivered(romeo, others[2]!, '3');
   await isRefused(romeo, 'nobody@remote.example', later);
 });
 
@@ -280,9 +280,9 @@ scenario(
   ),
   async ({ actor, connect }) => {
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
-    await isHeard(await passes(connect), juliet, '1');
-    await isRefused(await passes(connect), juliets, later);
-    await isHeard(await actor('romeo@localhost/orchard'), juliet, '2');
+    await isDelivered(await logsInAnonymously(connect), juliet, '1');
+    await isRefused(await logsInAnonymously(connect), juliets, later);
+    await isDelivered(await actor('romeo@localhost/orchard'), juliet, '2');
   },
 );
 
@@ -299,8 +299,8 @@ for (const [how, turns] of [
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     const romeo = await actor('romeo@localhost/orchard');
     await romeo.sends(says(juliets, '1'));
-    const told = await juliet.receives(notice);
-    assert.match(told.getChildText('body') ?? '', /^romeo@localhost has written to you/);
+    const reported = await juliet.receives(notice);
+    assert.match(reported.getChildText('body') ?? '', /^romeo@localhost has written to you/);
     await romeo.sends(says(juliets, '2'));
     await juliet.receivesNothing();
     await romeo.receivesNothing();
@@ -309,7 +309,7 @@ for (const [how, turns] of [
     const [first, second] = juliet.forgets().filter(({ name }) => name === 'message');
     assert.deepEqual([first?.attrs.id, second?.attrs.id], ['1', '2']);
     assert.equal(first?.getChild('delay', NS.delay)?.attrs.from, 'localhost');
-    await isHeard(romeo, juliet, '3');
+    await isDelivered(romeo, juliet, '3');
   });
 
 scenario(
@@ -324,9 +324,9 @@ scenario(
       `${says('romeo@localhost', 'hi')}<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='romeo@localhost'/></query></iq>${asks('romeo@localhost')}`,
     );
     await stage.settle();
-    const heard = juliet.forgets().filter(({ name, attrs }) => name === 'message' && attrs.type === 'chat');
+    const received = juliet.forgets().filter(({ name, attrs }) => name === 'message' && attrs.type === 'chat');
     assert.deepEqual(
-      heard.map(({ attrs }) => attrs.id),
+      received.map(({ attrs }) => attrs.id),
       ['1', '2'],
     );
   },

@@ -23,7 +23,7 @@ function pass(seconds: number): void {
 }
 
 const r = `<r xmlns='${NS.sm}'/>`;
-const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
+const sent = (body: string) => `<message type='chat'><body>${body}</body></message>`;
 
 /** Romeo gets her unavailable presence. */
 async function isGone(romeo: Peer, juliet: Peer): Promise<void> {
@@ -295,7 +295,7 @@ scenario(
     const again = await known('juliet@localhost');
     await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
     await again.receives(`<resumed xmlns='${NS.sm}'/>`);
-    await again.receives(said('away'));
+    await again.receives(sent('away'));
   },
 );
 
@@ -344,7 +344,7 @@ scenario('XEP-0198 §5: a hibernating session expires', async ({ actor, known })
   await again.binds('balcony');
   await again.sends('<presence/>');
   await again.receives(`<presence from='${again.jid}'/>`);
-  await again.receives(said('away'));
+  await again.receives(sent('away'));
 });
 
 scenario('XEP-0198 §5: also after a restart', oneProcess, async ({ actor, stage }) => {
@@ -353,7 +353,7 @@ scenario('XEP-0198 §5: also after a restart', oneProcess, async ({ actor, stage
   await juliet.sends(`<enable xmlns='${NS.sm}' resume='true' max='100'/>`);
   await juliet.receives(`<enabled xmlns='${NS.sm}'/>`);
   await romeo.sends(`<message to='juliet@localhost' type='chat'><body>1</body></message>`);
-  await juliet.receives(said('1'));
+  await juliet.receives(sent('1'));
   juliet.cut();
   await romeo.syncs();
   await stage.restart();
@@ -363,5 +363,5 @@ scenario('XEP-0198 §5: also after a restart', oneProcess, async ({ actor, stage
   const again = await actor('juliet@localhost/garden');
   await again.sends('<presence/>');
   await again.receives(`<presence from='${again.jid}'/>`);
-  await again.receives(said('1'));
+  await again.receives(sent('1'));
 });

@@ -83,10 +83,10 @@ scenario('§3: an account is still away after a restart', { storage: () => lasti
   assert.equal((await asks(again, 'juliet@localhost')).status, 'Gone');
 });
 
-const kept = new MemoryStorage();
+const stored = new MemoryStorage();
 scenario(
   'a time that is not yet stored is known, and deleted with the account',
-  { storage: () => kept },
+  { storage: () => stored },
   async (scene) => {
     const { actor, stage, server } = scene;
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
@@ -98,7 +98,7 @@ scenario(
     assert.equal((await asks(romeo, 'juliet@localhost')).status, 'Gone');
     await server.accounts.remove('juliet@localhost');
     await stage.restart();
-    assert.equal(await kept.document('last_activity').get('juliet@localhost'), undefined);
+    assert.equal(await stored.document('last_activity').get('juliet@localhost'), undefined);
   },
 );
 

@@ -93,9 +93,9 @@ scenario('§8: an account that is not visible looks missing', async ({ actor, st
     string,
     string,
   ];
-  for (const stranger of [romeo, tybalt]) {
+  for (const outsider of [romeo, tybalt]) {
     for (const whom of ['juliet@localhost', 'paris@localhost', 'nobody@localhost']) {
-      const heard: string[] = [];
+      const received: string[] = [];
       for (const query of [
         info(),
         info('x'),
@@ -106,19 +106,19 @@ scenario('§8: an account that is not visible looks missing', async ({ actor, st
         paged,
         pagedNode,
       ]) {
-        await stranger.sends(`<iq type='get' id='disco' to='${whom}'>${query}</iq>`);
-        heard.push(
-          String(await stranger.receivesAny())
+        await outsider.sends(`<iq type='get' id='disco' to='${whom}'>${query}</iq>`);
+        received.push(
+          String(await outsider.receivesAny())
             .replaceAll(whom, 'WHOM')
-            .replaceAll(stranger.jid, 'WHO'),
+            .replaceAll(outsider.jid, 'WHO'),
         );
       }
-      answers.add(heard.join('\n'));
+      answers.add(received.join('\n'));
     }
     for (const node of [undefined, 'x', NS.commands])
       for (const whom of ['juliet@localhost', 'nobody@localhost']) {
-        await isRefused(stranger, whom, info(node), refusal('cancel', 'service-unavailable'));
-        assert.deepEqual((await asks(stranger, whom, items(node))).children, []);
+        await isRefused(outsider, whom, info(node), refusal('cancel', 'service-unavailable'));
+        assert.deepEqual((await asks(outsider, whom, items(node))).children, []);
       }
   }
   assert.equal(answers.size, 1, [...answers].join('\n\n'));

@@ -26,12 +26,12 @@ async function pair(
 
 scenario('XEP-0410: a ping to oneself is answered by the room', async (scene) => {
   const [crone, hag] = await pair(scene, 'ping');
-  const stranger = await scene.actor('macbeth@localhost/castle');
+  const outsider = await scene.actor('macbeth@localhost/castle');
   const ping = (to: string) => `<iq type='get' id='p' to='${to}'><ping xmlns='${NS.ping}'/></iq>`;
   await hag.sends(ping(`${room('ping')}/thirdwitch`));
   await hag.receives(`<iq type='result' id='p' from='${room('ping')}/thirdwitch'/>`);
-  await stranger.sends(ping(`${room('ping')}/thirdwitch`));
-  await stranger.receives(error('modify', 'not-acceptable'));
+  await outsider.sends(ping(`${room('ping')}/thirdwitch`));
+  await outsider.receives(error('modify', 'not-acceptable'));
   await hag.sends(ping(`${room('ping')}/nobody`));
   await hag.receives(error('cancel', 'item-not-found'));
   await hag.sends(ping(room('ping')));
@@ -46,15 +46,15 @@ scenario('XEP-0410: a ping to oneself is answered by the room', async (scene) =>
 
 scenario('§17.4: IQs between occupants do not reveal their addresses', async (scene) => {
   const [crone, hag] = await pair(scene, 'iq');
-  const stranger = await scene.actor('macbeth@localhost/castle');
+  const outsider = await scene.actor('macbeth@localhost/castle');
   await hag.sends(`<iq type='get' id='v1' to='${room('iq')}/firstwitch'><query xmlns='${NS.version}'/></iq>`);
   const request = await crone.receives(
     `<iq type='get' from='${room('iq')}/thirdwitch' to='crone1@localhost/desktop'><query xmlns='${NS.version}'/></iq>`,
   );
   const answer = `<iq type='result' id='${request.attrs.id}' to='${room('iq')}/thirdwitch'><query xmlns='${NS.version}'>
     <name>broom</name></query></iq>`;
-  await stranger.sends(answer); // no other occupant answers
-  await stranger.syncs();
+  await outsider.sends(answer); // no other occupant answers
+  await outsider.syncs();
   await crone.sends(answer);
   await hag.receives(
     `<iq type='result' id='v1' from='${room('iq')}/firstwitch' to='hag66@localhost/pda'>
@@ -107,13 +107,13 @@ scenario('XEP-0425: moderators retract messages of others', async (scene) => {
   await crone.sends(moderation('nothing'));
   await crone.receives(error('cancel', 'item-not-found'));
   await crone.sends(moderation(id));
-  const told = `<message type='groupchat' from='${room('moderate')}'>
+  const reported = `<message type='groupchat' from='${room('moderate')}'>
     <retract xmlns='${NS.retract}' id='${id}'><moderated xmlns='${NS.moderate}' by='${room('moderate')}/firstwitch'>
       <occupant-id xmlns='${NS.occupantId}' id='*'/></moderated><reason>Not here</reason></retract>
     <apply-to xmlns='${NS.fasten}' id='${id}'><moderated xmlns='${NS.moderateOld}'>
       <retract xmlns='${NS.retractOld}'/></moderated></apply-to></message>`;
-  await hag.receives(told);
-  await crone.receivesAnyOrder([told, `<iq type='result' id='r'/>`]);
+  await hag.receives(reported);
+  await crone.receivesAnyOrder([reported, `<iq type='result' id='r'/>`]);
   // a tombstone in the history and in the archive
   const witch = await scene.actor('wiccarocks@localhost/laptop');
   await witch.sends(joins(`${room('moderate')}/secondwitch`));
@@ -186,7 +186,7 @@ scenario(
 
 scenario('XEP-0313: users who can join a room can read its archive', async (scene) => {
   const [crone, hag] = await pair(scene, 'archive');
-  const stranger = await scene.actor('macbeth@localhost/castle');
+  const outsider = await scene.actor('macbeth@localhost/castle');
   await hag.sends(says('archive', 'Thrice the brinded cat hath mew’d.'));
   await quiets(hag, crone);
   const query = `<iq type='set' id='q' to='${room('archive')}'><query xmlns='${NS.mam}' queryid='f'/></iq>`;
@@ -195,22 +195,22 @@ scenario('XEP-0313: users who can join a room can read its archive', async (scen
     <message xmlns='jabber:client' type='groupchat' from='${room('archive')}/thirdwitch'>
     <occupant-id xmlns='${NS.occupantId}' id='*'/></message></forwarded></result></message>`;
   const fin = `<iq type='result' id='q'><fin xmlns='${NS.mam}' complete='true'/></iq>`;
-  for (const reader of [hag, stranger]) {
+  for (const reader of [hag, outsider]) {
     await reader.sends(query);
     await reader.receives(result);
     await reader.receives(fin);
   }
   await grants(crone, 'archive', 'macbeth@localhost', 'outcast');
-  await stranger.sends(query);
-  await stranger.receives(error('auth', 'forbidden'));
+  await outsider.sends(query);
+  await outsider.receives(error('auth', 'forbidden'));
   await grants(crone, 'archive', 'macbeth@localhost', 'none');
   await configures(crone, 'archive', {
     'muc#roomconfig_passwordprotectedroom': '1',
     'muc#roomconfig_roomsecret': 'cauldronburn',
   });
   await quiets(hag);
-  await stranger.sends(query);
-  await stranger.receives(error('auth', 'forbidden'));
+  await outsider.sends(query);
+  await outsider.receives(error('auth', 'forbidden'));
   await hag.sends(query);
   await hag.receives(result);
   await hag.receives(fin);
@@ -219,8 +219,8 @@ scenario('XEP-0313: users who can join a room can read its archive', async (scen
     'muc#roomconfig_membersonly': '1',
     'muc#roomconfig_passwordprotectedroom': '0',
   });
-  await stranger.sends(query);
-  await stranger.receives(error('auth', 'forbidden'));
+  await outsider.sends(query);
+  await outsider.receives(error('auth', 'forbidden'));
   await configures(crone, 'archive', { 'muc#roomconfig_enablearchiving': '0' });
   await quiets(hag);
   await hag.sends(query);
@@ -231,7 +231,7 @@ scenario(
   'XEP-0313 §6.1.2: the real sender is shown to those who may see it at the time of the query',
   async (scene) => {
     const [crone, hag] = await pair(scene, 'senders', { 'muc#roomconfig_persistentroom': '1' });
-    const stranger = await scene.actor('macbeth@localhost/castle');
+    const outsider = await scene.actor('macbeth@localhost/castle');
     // §8.4: what clients write there themselves is not in the archive
     await hag.sends(
       `<message type='groupchat' to='${room('senders')}' id='m'><body>Hail</body>
@@ -257,14 +257,14 @@ scenario(
         const { jid, affiliation, role } = all[0]?.getChild('item', NS.mucUser)?.attrs ?? {};
         return jid === undefined ? undefined : [jid, affiliation, role];
       });
-    const told = [
+    const reported = [
       ['hag66@localhost/pda', 'none', 'participant'],
       ['crone1@localhost/desktop', 'owner', 'moderator'],
     ];
-    assert.deepEqual(await sendersIn(crone), told);
+    assert.deepEqual(await sendersIn(crone), reported);
     // §6.1.2: a change of the subject is archived
     assert.equal((await reads(crone))[1]?.getChildText('subject'), 'Spells');
-    for (const peer of [hag, stranger]) {
+    for (const peer of [hag, outsider]) {
       assert.deepEqual(await sendersIn(peer), [undefined, undefined]);
       for (const message of await reads(peer)) assert.doesNotMatch(message.toString(), /@localhost\/|duncan/);
       // §4.1.1: nor is it found out by asking for it
@@ -278,10 +278,10 @@ scenario(
       `<iq type='set' id='s' to='${room('senders')}'><query xmlns='${NS.mucAdmin}'><item nick='thirdwitch' role='moderator'/></query></iq>`,
     );
     await quiets(crone, hag);
-    assert.deepEqual(await sendersIn(hag), told);
+    assert.deepEqual(await sendersIn(hag), reported);
     await configures(crone, 'senders', { 'muc#roomconfig_whois': 'anyone' });
     await quiets(hag);
-    assert.deepEqual(await sendersIn(stranger), told);
+    assert.deepEqual(await sendersIn(outsider), reported);
     await configures(crone, 'senders', { 'muc#roomconfig_whois': 'moderators' });
     await quiets(hag);
     // XEP-0425 §5: a tombstone keeps the moderator, for those who may see them
@@ -293,8 +293,8 @@ scenario(
       id='${first.getChild('result', NS.mam)!.attrs.id}'><retract xmlns='${NS.retract}'/></moderate></iq>`,
     );
     await quiets(crone, hag);
-    assert.deepEqual((await sendersIn(crone))[0], told[0]);
-    assert.deepEqual((await sendersIn(stranger))[0], undefined);
+    assert.deepEqual((await sendersIn(crone))[0], reported[0]);
+    assert.deepEqual((await sendersIn(outsider))[0], undefined);
   },
 );
 
@@ -340,8 +340,8 @@ scenario('XEP-0313 §6.1.2, §8.1: the archive has the same access rules as the 
   await refuses(hag, 'closed-nowhere', error('cancel', 'item-not-found'));
   await refuses(hag, 'closed', error('cancel', 'item-not-found'));
   await configures(crone, 'closed', {});
-  const said = says('closed', 'a secret', 'm');
-  await crone.sends(said);
+  const sent = says('closed', 'a secret', 'm');
+  await crone.sends(sent);
   const message = await crone.receives(`<message type='groupchat' id='m'/>`);
   const { id } = message.getChild('stanza-id', NS.stanzaId)!.attrs;
   // one banned, one of a banned domain
@@ -608,26 +608,26 @@ scenario('XEP-0313 §6.1: the archive of a room stores what that of an account d
     ['hint', `<store xmlns='${NS.hints}'/>`, true],
     ['typing', `<composing xmlns='${NS.chatStates}'/>`, false],
     ['secret', `${encrypted}<no-store xmlns='${NS.hints}'/>`, false],
-    ['passing', `${encrypted}<no-permanent-store xmlns='${NS.hints}'/>`, false],
+    ['no-permanent-store', `${encrypted}<no-permanent-store xmlns='${NS.hints}'/>`, false],
   ];
   for (const [id, content] of contents)
     await hag.sends(`<message type='groupchat' to='${room('lasting')}' id='${id}'>${content}</message>`);
   await quiets(hag, crone);
-  const kept = contents.filter(([, , isKept]) => isKept).map(([id]) => id);
+  const stored = contents.filter(([, , isKept]) => isKept).map(([id]) => id);
   await crone.sends(`<iq type='set' id='q' to='${room('lasting')}'><query xmlns='${NS.mam}'/></iq>`);
   await crone.syncs();
   const archived = crone
     .forgets()
     .flatMap((one) => one.getChild('result', NS.mam) ?? [])
     .map((result) => result.getChild('forwarded', NS.forward)!.getChild('message', NS.client)!.attrs.id);
-  assert.deepEqual(archived, kept);
+  assert.deepEqual(archived, stored);
   // and so does its history
   const witch = await scene.actor('wiccarocks@localhost/laptop');
   await witch.sends(joins(`${room('lasting')}/secondwitch`));
   await witch.syncs();
-  const told = witch.forgets().filter((one) => one.getChild('delay', NS.delay) !== undefined);
+  const reported = witch.forgets().filter((one) => one.getChild('delay', NS.delay) !== undefined);
   assert.deepEqual(
-    told.map(({ attrs }) => attrs.id),
-    kept,
+    reported.map(({ attrs }) => attrs.id),
+    stored,
   );
 });

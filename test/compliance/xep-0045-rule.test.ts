@@ -218,7 +218,7 @@ scenario('§10.2: only owners configure the room', async (scene) => {
       <field var='muc#roomconfig_roomadmins' type='jid-multi'><value>admin@localhost</value></field>
       <field var='muc#roomconfig_roomowners' type='jid-multi'><value>owner@localhost</value></field></x></query></iq>`,
   );
-  const told = async (fields: Readonly<Record<string, string>>, ...codes: string[]) => {
+  const reported = async (fields: Readonly<Record<string, string>>, ...codes: string[]) => {
     await owner.sends(configuration('config', fields));
     const message = await guest.receives(
       `<message type='groupchat' from='${room('config')}'><x xmlns='${NS.mucUser}'/></message>`,
@@ -230,11 +230,11 @@ scenario('§10.2: only owners configure the room', async (scene) => {
     );
     await quiets(owner, admin);
   };
-  await told({ 'muc#roomconfig_roomname': 'A Dark Cave' }, '104');
-  await told({ 'muc#roomconfig_whois': 'anyone' }, '172');
-  await told({ 'muc#roomconfig_whois': 'moderators' }, '173');
-  await told({ 'muc#roomconfig_enablelogging': '1', 'muc#roomconfig_roomdesc': 'x' }, '170', '104');
-  await told({ 'muc#roomconfig_enablelogging': '0' }, '171');
+  await reported({ 'muc#roomconfig_roomname': 'A Dark Cave' }, '104');
+  await reported({ 'muc#roomconfig_whois': 'anyone' }, '172');
+  await reported({ 'muc#roomconfig_whois': 'moderators' }, '173');
+  await reported({ 'muc#roomconfig_enablelogging': '1', 'muc#roomconfig_roomdesc': 'x' }, '170', '104');
+  await reported({ 'muc#roomconfig_enablelogging': '0' }, '171');
   for (const fields of [
     { 'muc#roomconfig_whois': 'nobody' },
     { 'muc#roomconfig_passwordprotectedroom': '1' },
@@ -578,7 +578,7 @@ scenario('§10.2: archive and public log are two settings, under every name in u
     `<presence from='${room('names')}/guest'><x xmlns='${NS.mucUser}'><status code='170'/><status code='110'/></x></presence>`,
   );
   await quiets(guest, owner);
-  const told = async (fields: Readonly<Record<string, string>>, ...codes: string[]) => {
+  const reported = async (fields: Readonly<Record<string, string>>, ...codes: string[]) => {
     await owner.sends(configuration('names', fields));
     await guest.receives(
       `<message type='groupchat'><x xmlns='${NS.mucUser}'>${codes.map((code) => `<status code='${code}'/>`).join('')}</x></message>`,
@@ -586,9 +586,9 @@ scenario('§10.2: archive and public log are two settings, under every name in u
     await quiets(owner);
   };
   const protect = { 'muc#roomconfig_roomsecret': 'cauldronburn' };
-  await told(protect, '171', '104');
-  await told({ 'muc#roomconfig_passwordprotectedroom': '0' }, '170', '104');
-  await told({ [own]: '0' }, '171', '104');
+  await reported(protect, '171', '104');
+  await reported({ 'muc#roomconfig_passwordprotectedroom': '0' }, '170', '104');
+  await reported({ [own]: '0' }, '171', '104');
 });
 
 scenario('§10.2: fields of clients and of older versions', async (scene) => {
@@ -642,15 +642,15 @@ const opened = { config: { modules: { muc: { lists_for: 'occupants', defaults: {
 
 scenario('§6.5, §9.5: occupants and lists can be public by configuration', opened, async (scene) => {
   const { owner, guest } = await court(scene, 'opened', { 'muc#roomconfig_whois': 'anyone' });
-  const stranger = await scene.actor('stranger@localhost/desktop');
+  const outsider = await scene.actor('stranger@localhost/desktop');
   await guest.sends(gets('opened', `<item affiliation='member'/>`));
   await guest.receives(`<iq type='result'><query xmlns='${NS.mucAdmin}'><item jid='member@localhost'/></query></iq>`);
   await guest.sends(gets('opened', `<item affiliation='outcast'/>`));
   await guest.receives(error('auth', 'forbidden'));
-  await stranger.sends(gets('opened', `<item affiliation='member'/>`));
-  await stranger.receives(error('auth', 'forbidden'));
-  await stranger.sends(`<iq type='get' id='d' to='${room('opened')}'><query xmlns='${NS.discoItems}'/></iq>`);
-  const items = await stranger.receives(`<iq type='result' id='d'/>`);
+  await outsider.sends(gets('opened', `<item affiliation='member'/>`));
+  await outsider.receives(error('auth', 'forbidden'));
+  await outsider.sends(`<iq type='get' id='d' to='${room('opened')}'><query xmlns='${NS.discoItems}'/></iq>`);
+  const items = await outsider.receives(`<iq type='result' id='d'/>`);
   assert.equal(items.getChild('query', NS.discoItems)!.getChildren('item', NS.discoItems).length, 4);
   await configures(owner, 'opened', { 'muc#roomconfig_whois': 'moderators' });
   await quiets(guest);

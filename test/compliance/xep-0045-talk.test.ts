@@ -25,7 +25,7 @@ async function pair(
 
 scenario('§7.4: a message is sent to all occupants with its id; others are refused', async (scene) => {
   const [crone, hag] = await pair(scene, 'talk');
-  const stranger = await scene.actor('macbeth@elsewhere.example/castle');
+  const outsider = await scene.actor('macbeth@elsewhere.example/castle');
   await hag.sends(says('talk', 'Harpier cries'));
   for (const peer of [crone, hag])
     await peer.receives(
@@ -33,12 +33,12 @@ scenario('§7.4: a message is sent to all occupants with its id; others are refu
         <occupant-id xmlns='${NS.occupantId}' id='{hag}'/>
         <stanza-id xmlns='${NS.stanzaId}' id='{archived}' by='${room('talk')}'/></message>`,
     );
-  await stranger.sends(says('talk', 'hail'));
-  await stranger.receives(
+  await outsider.sends(says('talk', 'hail'));
+  await outsider.receives(
     `<message type='error' id='m' from='${room('talk')}'><body>hail</body>${refusal('modify', 'not-acceptable')}</message>`,
   );
-  await stranger.sends(says('talk-nowhere', 'hail'));
-  await stranger.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
+  await outsider.sends(says('talk-nowhere', 'hail'));
+  await outsider.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
   // §17.2
   await hag.sends(`<message to='${room('talk')}' id='m'><body>to whom?</body></message>`);
   await hag.receives(`<message type='error'>${refusal('modify', 'bad-request')}</message>`);
@@ -83,7 +83,7 @@ scenario('elements reserved for the room are removed from messages of occupants'
 
 scenario('§7.5: private messages, between occupants only', async (scene) => {
   const [crone, hag] = await pair(scene, 'whisper');
-  const stranger = await scene.actor('macbeth@localhost/castle');
+  const outsider = await scene.actor('macbeth@localhost/castle');
   const to = (nick: string, type = 'chat') =>
     `<message type='${type}' to='${room('whisper')}/${nick}' id='p'><body>I'll give thee a wind.</body></message>`;
   await hag.sends(to('firstwitch'));
@@ -95,8 +95,8 @@ scenario('§7.5: private messages, between occupants only', async (scene) => {
   await hag.receives(`<message type='error'>${refusal('modify', 'bad-request')}</message>`);
   await hag.sends(to('nobody'));
   await hag.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
-  await stranger.sends(to('firstwitch'));
-  await stranger.receives(`<message type='error'>${refusal('modify', 'not-acceptable')}</message>`);
+  await outsider.sends(to('firstwitch'));
+  await outsider.receives(`<message type='error'>${refusal('modify', 'not-acceptable')}</message>`);
   await crone.receivesNothing();
 });
 
@@ -175,7 +175,7 @@ scenario('§8.1: the subject, set by moderators, or by all if the owner allows i
 scenario('§7.8.2: mediated invitations, and declining them', async (scene) => {
   const [crone, hag] = await pair(scene, 'invite', { 'muc#roomconfig_passwordprotectedroom': '0' });
   const hecate = await scene.actor('hecate@localhost/broom', { presence: true });
-  const stranger = await scene.actor('macbeth@localhost/castle');
+  const outsider = await scene.actor('macbeth@localhost/castle');
   const invitation = `<message to='${room('invite')}' id='i'><x xmlns='${NS.mucUser}'>
     <invite to='hecate@localhost'><reason>Hey Hecate</reason></invite></x></message>`;
   await hag.sends(invitation);
@@ -189,16 +189,16 @@ scenario('§7.8.2: mediated invitations, and declining them', async (scene) => {
   // only to the inviter, and only from the invited user
   await hecate.sends(declines('crone1@localhost'));
   await hecate.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
-  await stranger.sends(declines('hag66@localhost'));
-  await stranger.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
+  await outsider.sends(declines('hag66@localhost'));
+  await outsider.receives(`<message type='error'>${refusal('cancel', 'item-not-found')}</message>`);
   await hecate.sends(declines('hag66@localhost'));
   await hag.receives(
     `<message from='${room('invite')}' id='d'><x xmlns='${NS.mucUser}'>
       <decline from='hecate@localhost'><reason>Too busy</reason></decline></x>
       <body>hecate@localhost declines the invitation to the room ${room('invite')} (Too busy)</body></message>`,
   );
-  await stranger.sends(invitation);
-  await stranger.receives(`<message type='error'>${refusal('modify', 'not-acceptable')}</message>`);
+  await outsider.sends(invitation);
+  await outsider.receives(`<message type='error'>${refusal('modify', 'not-acceptable')}</message>`);
   await crone.receivesNothing();
 });
 
@@ -386,7 +386,7 @@ scenario('XEP-0500: slow mode limits all except admins', async (scene) => {
 scenario('XEP-0452: mentions reach affiliated users who are not in the room', async (scene) => {
   const [crone] = await pair(scene, 'mentions', { 'muc#roomconfig_forwardmentions': '1' });
   const hecate = await scene.actor('hecate@localhost/broom', { presence: true });
-  const stranger = await scene.actor('macbeth@localhost/castle', { presence: true });
+  const outsider = await scene.actor('macbeth@localhost/castle', { presence: true });
   await grants(crone, 'mentions', 'hecate@localhost', 'member');
   await quiets(hecate);
   const mention = (jid: string) => `<reference xmlns='${NS.reference}' type='mention' uri='xmpp:${jid}'/>`;
@@ -398,7 +398,7 @@ scenario('XEP-0452: mentions reach affiliated users who are not in the room', as
         <stanza-id xmlns='${NS.stanzaId}' id='*' by='${room('mentions')}'/></message>
       </forwarded></mentions></message>`,
   );
-  await stranger.receivesNothing();
+  await outsider.receivesNothing();
 });
 
 scenario(
@@ -653,12 +653,12 @@ scenario("XEP-0359 §5, §3: a room does not forward stanza ids that claim to be
     await crone.sends(
       says('forged', `n${n}`, `${element}<stanza-id xmlns='${NS.stanzaId}' by='other@localhost' id='o'/>`),
     );
-    const heard = await hag.receives(
+    const arrived = await hag.receives(
       `<message type='groupchat' from='${room('forged')}/firstwitch'><body>n${n}</body>
         <stanza-id xmlns='${NS.stanzaId}' by='other@localhost' id='o'/>
         <stanza-id xmlns='${NS.stanzaId}' by='${room('forged')}' id='*'/></message>`,
     );
-    assert.ok(isClean(heard.toString()), heard.toString());
+    assert.ok(isClean(arrived.toString()), arrived.toString());
   }
   // in the history as well
   await hag.sends(`<presence type='unavailable' to='${room('forged')}/thirdwitch'/>`);

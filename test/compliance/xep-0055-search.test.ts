@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
 import { type Peer, scenario } from './dialogue.js';
-import { passes } from './phrases.js';
+import { logsInAnonymously } from './phrases.js';
 
 const directory = 'directory.localhost';
 const configOf = (more: Readonly<Record<string, unknown>> = {}) => ({
@@ -202,7 +202,7 @@ scenario(
   'XEP-0175: anonymous accounts have neither entries nor access',
   { config: { ...config, auth: { anonymous: true } } },
   async ({ connect }) => {
-    const peer = await passes(connect);
+    const peer = await logsInAnonymously(connect);
     for (const ns of [NS.register, NS.search]) await refused(peer, 'set', ns, '<nick>N</nick>', 'forbidden');
   },
 );

@@ -368,10 +368,10 @@ scenario('§8.8.2: an owner cannot subscribe users who do not know them', async 
   await balcony.receives(result(`<subscription subscription='subscribed'/>`));
 });
 
-const kept = new MemoryStorage();
+const stored = new MemoryStorage();
 scenario(
   '§8.8.2: subscriptions made by an owner, and declined ones, are known after a restart',
-  { storage: () => kept },
+  { storage: () => stored },
   async ({ actor, stage }) => {
     const { orchard, balcony, tomb } = await three(actor);
     await knows(tomb, romeo);

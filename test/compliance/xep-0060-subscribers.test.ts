@@ -405,9 +405,9 @@ scenario('§12.3: a permanently unreachable subscriber is removed', async ({ act
   await balcony.sends(subscribe(`${juliet}/balcony`));
   await balcony.receives(result());
   await publishes(orchard, 'a');
-  const told = await balcony.receives(`<message from='${service}'/>`);
+  const reported = await balcony.receives(`<message from='${service}'/>`);
   await balcony.sends(
-    `<message type='error' to='${service}' id='${told.attrs.id}'>${told.getChild('event')!.toString()}<error type='cancel'><gone xmlns='${NS.stanzas}'/></error></message>`,
+    `<message type='error' to='${service}' id='${reported.attrs.id}'>${reported.getChild('event')!.toString()}<error type='cancel'><gone xmlns='${NS.stanzas}'/></error></message>`,
   );
   await balcony.syncs();
   await balcony.sends(pubsub('get', '<subscriptions/>', service));

@@ -431,19 +431,19 @@ scenario(
   { config: configOf({ listen: ['127.0.0.1:0'], connections: 60 }) },
   async (scene) => {
     const port = await portOf(await scene.actor('mercutio@localhost/square'));
-    const strangers = await Promise.all(
+    const outsiders = await Promise.all(
       Array.from({ length: 200 }, (_, n) => Connection.to(port, '127.0.0.1', `127.0.1.${1 + (n % 10)}`)),
     );
     // A refused connection is closed; others get a reply, and stay.
     const answers = await Promise.all(
-      strangers.map((one) => one.asks(sha1(randomBytes(8).toString('hex'))).catch(() => 'refused')),
+      outsiders.map((one) => one.asks(sha1(randomBytes(8).toString('hex'))).catch(() => 'refused')),
     );
     const taken = answers.filter((answer) => answer === 0).length;
     assert.ok(taken >= 20 && taken < 60, `${taken} connections`);
     const { ours, theirs } = await streaming(scene);
     ours.socket.write('lark');
     assert.equal(String(await theirs.reads(4)), 'lark');
-    for (const { socket } of strangers) socket.destroy();
+    for (const { socket } of outsiders) socket.destroy();
   },
 );
 

@@ -11,7 +11,7 @@ const wanted = (username: string, password: string) =>
 const set = (id: string, query: string) => `<iq type='set' id='${id}'>${query}</iq>`;
 
 /** A stream that has not authenticated, and its features. */
-async function stranger({ connect }: Pick<Scene, 'connect'>, options: ConnectOptions = {}) {
+async function unauthenticated({ connect }: Pick<Scene, 'connect'>, options: ConnectOptions = {}) {
   const peer = await connect(options);
   await peer.opens();
   return { peer, features: await peer.receivesFeatures() };
@@ -23,7 +23,7 @@ async function registers(peer: Peer, username: string, password = 'password'): P
 }
 
 scenario('§3.1, §7: disabled by default', async (scene) => {
-  const { peer, features } = await stranger(scene);
+  const { peer, features } = await unauthenticated(scene);
   assert.equal(features.getChild('register', NS.registerFeature), undefined);
   await peer.sends(`<iq type='get' id='1'>${ask}</iq>`);
   await peer.receives(`<iq type='error' id='1'>${refusal('cancel', 'service-unavailable')}</iq>`);
@@ -33,7 +33,7 @@ scenario('§3.1, §7: disabled by default', async (scene) => {
 });
 
 scenario('§3.1, §7: a new account logs in', open, async (scene) => {
-  const { peer, features } = await stranger(scene);
+  const { peer, features } = await unauthenticated(scene);
   assert.ok(features.getChild('register', NS.registerFeature));
   await peer.sends(`<iq type='get' id='1' to='localhost'>${ask}</iq>`);
   await peer.receives(`<iq type='result' id='1'><query xmlns='${NS.register}'><instructions>*</instructions>
@@ -51,7 +51,7 @@ scenario('§3.1, §7: a new account logs in', open, async (scene) => {
 });
 
 scenario('§3.1: the instructions contain the minimum length of a password', open, async (scene) => {
-  const { peer } = await stranger(scene);
+  const { peer } = await unauthenticated(scene);
   await peer.sends(`<iq type='get' id='1'>${ask}</iq>`);
   const query = (await peer.receives(`<iq type='result' id='1'/>`)).getChild('query', NS.register)!;
   const form = query.getChild('x', NS.dataForms)!;
@@ -61,7 +61,7 @@ scenario('§3.1: the instructions contain the minimum length of a password', ope
 
 scenario('RFC 6120 §8.3.3.11: pings are answered during the registration', open, async (scene) => {
   for (const transport of ['tcp', 'tls', 'websocket'] as const) {
-    const { peer } = await stranger(scene, { transport });
+    const { peer } = await unauthenticated(scene, { transport });
     await peer.sends(`<iq type='get' id='1'>${ask}</iq>`);
     await peer.receives(`<iq type='result' id='1'/>`);
     for (const [id, to, payload] of [
@@ -82,7 +82,7 @@ scenario('RFC 6120 §8.3.3.11: pings are answered during the registration', open
 });
 
 scenario('RFC 6120 §4.9.3.12: only IQs, and a limited number of them', open, async (scene) => {
-  const { peer } = await stranger(scene);
+  const { peer } = await unauthenticated(scene);
   for (let at = 0; at < 100; at++) {
     await peer.sends(`<iq type='get' id='${at}'><ping xmlns='${NS.ping}'/></iq>`);
     await peer.receives(`<iq type='error' id='${at}'/>`);
@@ -95,14 +95,14 @@ scenario('RFC 6120 §4.9.3.12: only IQs, and a limited number of them', open, as
     `<iq type='result' id='1'/>`,
     `<iq type='get'><ping xmlns='${NS.ping}'/></iq>`,
   ]) {
-    const other = await stranger(scene);
+    const other = await unauthenticated(scene);
     await other.peer.sends(xml);
     await other.peer.receivesStreamError('not-authorized');
   }
 });
 
 scenario('§4: by a data form', open, async (scene) => {
-  const { peer } = await stranger(scene);
+  const { peer } = await unauthenticated(scene);
   await peer.sends(
     set(
       '1',
@@ -119,7 +119,7 @@ scenario('§4: by a data form', open, async (scene) => {
 const unlimited = { config: { modules: { register: { open: true, per_address: 1000 } } } };
 scenario('§3.1: refused registrations', unlimited, async (scene) => {
   await scene.stage.account('romeo@localhost');
-  const { peer } = await stranger(scene);
+  const { peer } = await unauthenticated(scene);
   const refused: readonly (readonly [username: string, password: string, error: string])[] = [
     ['romeo', 'password', refusal('cancel', 'conflict')],
     ['ROMEO', 'password', refusal('cancel', 'conflict')],
@@ -146,13 +146,13 @@ scenario('§3.1: refused registrations', unlimited, async (scene) => {
 
 const few = { config: { modules: { register: { open: true, per_address: 2 } } } };
 scenario('§11: registrations per address are limited', few, async (scene) => {
-  const { peer } = await stranger(scene, { address: '127.0.0.7' });
+  const { peer } = await unauthenticated(scene, { address: '127.0.0.7' });
   await registers(peer, 'a');
-  const { peer: again } = await stranger(scene, { address: '127.0.0.7' });
+  const { peer: again } = await unauthenticated(scene, { address: '127.0.0.7' });
   await registers(again, 'b');
   await again.sends(set('1', wanted('c', 'password')));
   await again.receives(`<iq type='error' id='1'>${refusal('wait', 'resource-constraint')}</iq>`);
-  const { peer: other } = await stranger(scene, { address: '127.0.0.8' });
+  const { peer: other } = await unauthenticated(scene, { address: '127.0.0.8' });
   await registers(other, 'c');
   for (const name of ['a', 'b', 'c']) await scene.server.accounts.remove(`${name}@localhost`);
 });

@@ -29,10 +29,10 @@ scenario('XEP-0082 §3.2: times of archived and offline messages, and of the ent
   const juliet = await actor('juliet@localhost/balcony');
   await juliet.sends('<presence/>');
   await juliet.receives('<presence/>');
-  const kept = await juliet.receives(
+  const stored = await juliet.receives(
     `<message type='chat'><body>hello</body><delay xmlns='${NS.delay}' from='localhost'/></message>`,
   );
-  assertStamp(kept.getChild('delay', NS.delay)!.attrs.stamp, before);
+  assertStamp(stored.getChild('delay', NS.delay)!.attrs.stamp, before);
 
   await juliet.sends(`<iq type='set' id='1'><query xmlns='${NS.mam}'/></iq>`);
   const archived = await juliet.receives(`<message><result xmlns='${NS.mam}'/></message>`);

@@ -34,16 +34,16 @@ async function inFolder(work: (folder: string) => Promise<void>): Promise<void> 
 
 /** Receives on several connections until the total is reached. */
 async function gathers(peers: readonly ComponentPeer[], all: number): Promise<TopLevel[][]> {
-  const heard = peers.map((): TopLevel[] => []);
+  const received = peers.map((): TopLevel[] => []);
   for (let left = all; left > 0; ) {
     await Promise.race(peers.map((peer) => peer.readable()));
     for (const [at, peer] of peers.entries()) {
       const items = peer.takes();
-      heard[at]!.push(...items);
+      received[at]!.push(...items);
       left -= items.length;
     }
   }
-  return heard;
+  return received;
 }
 
 interface Rules {
@@ -95,9 +95,9 @@ play('stanzas between a client and a component (§3)', {}, async ({ actor, compo
   const { ns, content } = await friar.hears('handshake');
   assert.deepEqual([ns, content], [NS.component, '']);
   await romeo.sends(chat('1'));
-  const heard = await friar.hears('message');
+  const received = await friar.hears('message');
   assert.deepEqual(
-    [heard.ns, heard.attrs.from, heard.attrs.to],
+    [received.ns, received.attrs.from, received.attrs.to],
     [NS.component, 'romeo@localhost/orchard', 'friar@mantua'],
   );
   friar.says(`<message from='friar@mantua/cell' to='romeo@localhost/orchard' type='chat'><body>late</body></message>`);
@@ -145,12 +145,12 @@ play('connections only from allowed addresses', { mantua: { allow_from: ['192.0.
 play('a wrong secret is refused, and later stanzas are ignored (§3)', {}, async (scene) => {
   const { actor, component } = scene;
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  const said = `<message from='friar@mantua' to='romeo@localhost'><body>false</body></message>`;
-  for (const first of ['<handshake>00</handshake>', '<handshake/>', said, `<handshake xmlns='jabber:client'/>`]) {
+  const sent = `<message from='friar@mantua' to='romeo@localhost'><body>false</body></message>`;
+  for (const first of ['<handshake>00</handshake>', '<handshake/>', sent, `<handshake xmlns='jabber:client'/>`]) {
     const tybalt = component();
     tybalt.opens();
     await tybalt.hearsOpen();
-    tybalt.says(first + said);
+    tybalt.says(first + sent);
     await tybalt.hearsStreamError('not-authorized');
   }
   const long = component();
@@ -259,8 +259,8 @@ play(
       for (let id = from; id < to; id++) for (const sender of senders) await sender.sends(chat(String(id)));
     };
     await says(0, 20);
-    const heard = await gathers(friars, 20 * senders.length);
-    const places = heard.map((messages) => new Set(messages.map(({ attrs }) => attrs.from!)));
+    const received = await gathers(friars, 20 * senders.length);
+    const places = received.map((messages) => new Set(messages.map(({ attrs }) => attrs.from!)));
     assert.equal(
       places.reduce((sum, { size }) => sum + size, 0),
       senders.length,
@@ -270,7 +270,7 @@ play(
       places.every(({ size }) => size > 0),
       'each connection has senders',
     );
-    for (const messages of heard)
+    for (const messages of received)
       for (const from of new Set(messages.map(({ attrs }) => attrs.from)))
         assert.deepEqual(
           messages.filter(({ attrs }) => attrs.from === from).map(({ attrs }) => Number(attrs.id)),
@@ -313,7 +313,7 @@ play(
     assert.equal(await hits(scene, 'component_queue_bytes'), refused);
     assert.ok(scene.server.components.figures[0]!.waitingBytes <= 2_000_000);
     let last = -1;
-    for (let heard = 0; heard < count - refused; heard++) {
+    for (let received = 0; received < count - refused; received++) {
       const { attrs } = await friar.hears('message');
       assert.ok(Number(attrs.id) > last);
       last = Number(attrs.id);
@@ -360,9 +360,9 @@ play('subscriptions and presence as between servers (RFC 6121 §3, §4)', {}, as
   friar.says(`<presence from='friar@mantua' to='romeo@localhost' type='subscribe'/>`);
   await friar.syncs();
   await romeo.syncs();
-  const heard = romeo.forgets().filter(({ name }) => name === 'presence');
+  const received = romeo.forgets().filter(({ name }) => name === 'presence');
   assert.deepEqual(
-    heard.map(({ attrs }) => [attrs.type, attrs.from]),
+    received.map(({ attrs }) => [attrs.type, attrs.from]),
     [
       ['subscribed', 'friar@mantua'],
       [undefined, 'friar@mantua/cell'],
@@ -429,8 +429,8 @@ play('stanzas between components', {}, async ({ component }) => {
   const friar = await component().logsIn();
   const gateway = await component('gateway.localhost').logsIn();
   friar.says(`<message id='1' from='friar@mantua' to='x@gateway.localhost'><body>1</body></message>`);
-  const heard = await gateway.hears('message');
-  assert.deepEqual([heard.attrs.from, heard.attrs.to], ['friar@mantua', 'x@gateway.localhost']);
+  const received = await gateway.hears('message');
+  assert.deepEqual([received.attrs.from, received.attrs.to], ['friar@mantua', 'x@gateway.localhost']);
   friar.says(`<message id='2' from='friar@mantua' to='x@hidden.localhost'><body>2</body></message>`);
   assert.match((await friar.hears('message')).content, /<remote-server-timeout /);
 });

@@ -91,10 +91,10 @@ scenario('§8.4: capabilities are not repeated to subscribers that have them', a
   );
   const says = async (xml: string) => {
     await romeo.sends(xml);
-    const heard = await juliet.receives(`<presence from='romeo@localhost/orchard'/>`);
+    const received = await juliet.receives(`<presence from='romeo@localhost/orchard'/>`);
     await romeo.syncs();
     romeo.forgets();
-    return heard.getChild('c', NS.caps)?.attrs.ver;
+    return received.getChild('c', NS.caps)?.attrs.ver;
   };
   assert.equal(await says(`<presence>${one}</presence>`), 'QgayPKawpkPSDYmwT/WM94uAlu0=');
   assert.equal(await says(`<presence><show>away</show>${one}</presence>`), undefined, 'stripped');

@@ -362,8 +362,8 @@ scenario('§4.29: the list of administrators', { config }, async ({ actor }) => 
   await fails(nurse, 'edit-admin', { adminjids: ['nobody@localhost'] }, /not an account/);
   await fails(nurse, 'edit-admin', { adminjids: ['tybalt@elsewhere.example'] }, /not an account/);
   // Now an admin. Admins named in the configuration stay, and nobody can remove themselves by mistake
-  const kept = await runs(romeo, 'edit-admin', { adminjids: ['romeo@localhost'] });
-  assert.match(kept.getChildText('note', NS.commands) ?? '', /nurse@localhost/);
+  const stored = await runs(romeo, 'edit-admin', { adminjids: ['romeo@localhost'] });
+  assert.match(stored.getChildText('note', NS.commands) ?? '', /nurse@localhost/);
   await isRefused(romeo, 'edit-admin', { adminjids: ['nurse@localhost'] }, refusal('cancel', 'not-allowed'));
   await runs(nurse, 'edit-admin', { adminjids: ['nurse@localhost'] });
   await romeo.sends(command('edit-admin', `action='execute'`));

@@ -8,7 +8,7 @@ import { type Peer, Stage, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
 const delay = `<delay xmlns='${NS.delay}' from='localhost' stamp='*'/>`;
-const kept = (id: string, content = '') =>
+const stored = (id: string, content = '') =>
   `<message id='${id}' type='chat' from='romeo@localhost/orchard' to='juliet@localhost'>${content}${delay}</message>`;
 
 const message = (id: string, content = '') =>
@@ -20,7 +20,7 @@ async function says(peer: Peer, ...ids: string[]): Promise<void> {
 }
 
 /** For messages that are not archived. */
-const passing = `<no-permanent-store xmlns='${NS.hints}'/>`;
+const noPermanentStore = `<no-permanent-store xmlns='${NS.hints}'/>`;
 
 /** Becomes available, and ignores her own presence. */
 async function comes(peer: Peer, priority = 0): Promise<void> {
@@ -39,7 +39,7 @@ scenario('§2: stored messages are delivered once, in order, with their time', a
   await juliet.receivesNothing();
   await comes(juliet);
   for (const id of ids) {
-    const message = await juliet.receives(kept(id, `<body>${id}</body>`));
+    const message = await juliet.receives(stored(id, `<body>${id}</body>`));
     const stamps = message.getChildren('delay', NS.delay).map(({ attrs }) => attrs.stamp!);
     assert.equal(stamps.length, 1);
     assert.match(stamps[0]!, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/); // XEP-0203 §4: UTC
@@ -99,8 +99,8 @@ scenario('§2: a client gets none until its priority is not negative', async ({ 
   await comes(cellar, -2);
   await cellar.receivesNothing();
   await comes(cellar, 0);
-  await cellar.receives(kept('1'));
-  await cellar.receives(kept('2'));
+  await cellar.receives(stored('1'));
+  await cellar.receives(stored('2'));
   await cellar.receivesNothing();
 });
 
@@ -152,7 +152,7 @@ scenario('§2: stored across a restart', { storage: () => lasting }, async ({ ac
   await stage.restart();
   const juliet = await actor('juliet@localhost/balcony');
   await comes(juliet);
-  for (const id of ['1', '2', '3']) await juliet.receives(kept(id, `<body>${id}</body>`));
+  for (const id of ['1', '2', '3']) await juliet.receives(stored(id, `<body>${id}</body>`));
   await juliet.receivesNothing();
   await stage.restart();
   const later = await actor('juliet@localhost/balcony');
@@ -164,25 +164,25 @@ scenario('§2: the number is limited', { config: { limits: { offline_messages: 2
   await stage.account('juliet@localhost');
   await stage.account('paris@localhost');
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  await romeo.sends(message('1', passing));
+  await romeo.sends(message('1', noPermanentStore));
   await romeo.sends(message('2'));
-  await romeo.sends(message('again', passing));
+  await romeo.sends(message('again', noPermanentStore));
   await romeo.receivesNothing();
-  await romeo.sends(message('3', passing));
+  await romeo.sends(message('3', noPermanentStore));
   await romeo.receives(`<message id='3' type='error' from='juliet@localhost' to='romeo@localhost/orchard'>
     <body>3</body>${refusal('cancel', 'service-unavailable')}</message>`);
   // Archived messages are limited only by the archive, and all are delivered.
   await romeo.sends(message('4'));
   await romeo.receivesNothing();
   // Another's are not counted
-  await romeo.sends(`<message to='paris@localhost'><body>x</body>${passing}</message>`);
+  await romeo.sends(`<message to='paris@localhost'><body>x</body>${noPermanentStore}</message>`);
   await romeo.receivesNothing();
   const juliet = await actor('juliet@localhost/balcony');
   await comes(juliet);
-  await juliet.receives(kept('1'));
-  await juliet.receives(kept('2'));
-  await juliet.receives(kept('again'));
-  await juliet.receives(kept('4'));
+  await juliet.receives(stored('1'));
+  await juliet.receives(stored('2'));
+  await juliet.receives(stored('again'));
+  await juliet.receives(stored('4'));
   await juliet.receivesNothing();
   await juliet.sends(`<iq type='set' id='archive'><query xmlns='${NS.mam}'/></iq>`);
   for (const id of ['2', '4'])
@@ -191,7 +191,7 @@ scenario('§2: the number is limited', { config: { limits: { offline_messages: 2
   await juliet.receives(`<iq type='result' id='archive'/>`);
   juliet.cut();
   await stage.settle();
-  await romeo.sends(message('5', passing));
+  await romeo.sends(message('5', noPermanentStore));
   await romeo.receivesNothing();
 });
 
@@ -201,9 +201,9 @@ scenario(
   async ({ actor, stage }) => {
     await stage.account('juliet@localhost');
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
-    await romeo.sends(message('1', `<x xmlns='urn:example'>${'x'.repeat(5000)}</x>${passing}`));
+    await romeo.sends(message('1', `<x xmlns='urn:example'>${'x'.repeat(5000)}</x>${noPermanentStore}`));
     await romeo.receivesNothing();
-    await romeo.sends(message('2', passing));
+    await romeo.sends(message('2', noPermanentStore));
     await romeo.receives(`<message id='2' type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
   },
 );
@@ -218,7 +218,7 @@ scenario('XEP-0203 §6: forged delays from the server are removed', async ({ act
   await romeo.syncs();
   const juliet = await actor('juliet@localhost/balcony');
   await comes(juliet);
-  const first = await juliet.receives(kept('kept', forged('room@chat.example')));
+  const first = await juliet.receives(stored('kept', forged('room@chat.example')));
   assert.equal(first.getChildren('delay', NS.delay).length, 2);
   assert.notEqual(
     first.getChildren('delay', NS.delay).find(({ attrs }) => attrs.from === 'localhost')?.attrs.stamp,
@@ -277,7 +277,7 @@ for (const isArchived of [true, false])
     try {
       await stage.account('juliet@localhost');
       const romeo = await stage.actor('romeo@localhost/orchard', { presence: true });
-      const more = isArchived ? '' : passing;
+      const more = isArchived ? '' : noPermanentStore;
       await romeo.sends(message('early', more));
       await romeo.syncs();
       const juliet = await stage.actor('juliet@localhost/balcony');
@@ -288,7 +288,7 @@ for (const isArchived of [true, false])
       await romeo.sends(`<iq type='get' id='ping' to='localhost'><ping xmlns='${NS.ping}'/></iq>`);
       await romeo.receives(`<iq type='result' id='ping'/>`);
       go();
-      await juliet.receives(kept('early'));
+      await juliet.receives(stored('early'));
       const live = await juliet.receives(`<message id='live' type='chat'/>`);
       assert.equal(live.getChild('delay', NS.delay), undefined);
     } finally {

@@ -160,23 +160,23 @@ scenario(
     await orchard.sends(publish('urn:example:mood', 'a', 'Sad'));
     await settles(orchard);
     for (const address of [`${juliet}/balcony`, 'paris@localhost/tomb']) {
-      const stranger = await actor(address);
+      const outsider = await actor(address);
       const caps = capabilities(wanted, 'urn:example:mood+notify');
-      await stranger.sends(caps.presence.replace('<presence>', `<presence to='${romeo}'>`));
-      await explains(stranger, caps);
-      await stranger.receives(itemEvent(romeo, address, tune, 'a', 'Lute'));
-      await stranger.receivesNothing();
+      await outsider.sends(caps.presence.replace('<presence>', `<presence to='${romeo}'>`));
+      await explains(outsider, caps);
+      await outsider.receives(itemEvent(romeo, address, tune, 'a', 'Lute'));
+      await outsider.receivesNothing();
       await orchard.sends(publish(tune, 'a', 'Drum'));
-      await stranger.receives(itemEvent(romeo, address, tune, 'a', 'Drum'));
+      await outsider.receives(itemEvent(romeo, address, tune, 'a', 'Drum'));
       await orchard.sends(publish(tune, 'a', 'Lute'));
-      await stranger.receives(itemEvent(romeo, address, tune, 'a', 'Lute'));
-      await stranger.sends(`<presence to='${romeo}' type='unavailable'/>`);
-      await settles(stranger, orchard);
+      await outsider.receives(itemEvent(romeo, address, tune, 'a', 'Lute'));
+      await outsider.sends(`<presence to='${romeo}' type='unavailable'/>`);
+      await settles(outsider, orchard);
       await orchard.sends(publish(tune, 'a', 'Fife'));
       await settles(orchard);
-      await stranger.receivesNothing();
+      await outsider.receivesNothing();
       await orchard.sends(publish(tune, 'a', 'Lute'));
-      await settles(orchard, stranger);
+      await settles(orchard, outsider);
     }
   },
 );

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Storage } from '../../src/storage/contract.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
-import { passes } from './phrases.js';
+import { logsInAnonymously } from './phrases.js';
 import { configures, enters, founds, joins, service } from './rooms.js';
 
 const configOf = (modules: Readonly<Record<string, unknown>> = {}) => ({ auth: { anonymous: true }, modules });
@@ -50,7 +50,7 @@ scenario(
   async (scene) => {
     const romeo = await scene.actor('romeo@localhost/orchard');
     await founds(romeo, 'hall', 'romeo', { 'muc#roomconfig_persistentroom': '1' });
-    const peer = await passes(scene.connect);
+    const peer = await logsInAnonymously(scene.connect);
     const local = localOf(peer);
     const bare = `${local}@localhost`;
 
@@ -123,7 +123,7 @@ scenario(
     const peers: Peer[] = [];
     let made = 0;
     for (let n = 0; n < 24; n++) {
-      const peer = await passes(scene.connect);
+      const peer = await logsInAnonymously(scene.connect);
       peers.push(peer);
       await peer.sends(joins(`r${n}@${service}/guest`));
       await peer.syncs();

@@ -149,12 +149,12 @@ scene('RFC 6120 §6.4.6: a restart keeps the authenticated pair', async (servers
   }
 });
 
-const strangers = {
+const invalidCertificates = {
   'of another domain': makeSelfSigned(['mantua.example']),
   'from an untrusted authority': makeSelfSigned([capulet]),
   'that has expired': makeSelfSigned([capulet], undefined, Date.now() - 3 * 365 * 86_400_000),
 };
-for (const [name, certificate] of Object.entries(strangers))
+for (const [name, certificate] of Object.entries(invalidCertificates))
   play(
     `RFC 6120 §13.7.2: nothing is sent to a server with a certificate ${name}`,
     { 'montague.example': {}, [capulet]: { certificate } },

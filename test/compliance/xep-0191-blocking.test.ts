@@ -131,7 +131,7 @@ scenario('§3.3: nothing arrives from blocked addresses', async ({ actor, stage 
   // Whatever Romeo sends her, the answer is that of a nonexistent account
   const answers: string[][] = [];
   for (const bare of ['juliet@localhost', 'nobody@localhost']) {
-    const heard: string[] = [];
+    const received: string[] = [];
     await romeo.sends(`<message id='groupchat' type='groupchat' to='${bare}'><body>x</body></message>`);
     for (const to of [bare, `${bare}/balcony`]) {
       for (const type of ['chat', 'normal', 'headline', 'error'])
@@ -180,9 +180,9 @@ scenario('§3.3: nothing arrives from blocked addresses', async ({ actor, stage 
       await romeo.sends(`<iq type='get' id='vcard' to='${to}'><vCard xmlns='${NS.vcardTemp}'/></iq>`);
       await romeo.sends(`<iq type='result' id='r' to='${to}'/>`);
       await romeo.syncs();
-      heard.push(...romeo.forgets().map((element) => String(element).replaceAll(bare, 'WHOM')));
+      received.push(...romeo.forgets().map((element) => String(element).replaceAll(bare, 'WHOM')));
     }
-    answers.push(heard);
+    answers.push(received);
   }
   assert.deepEqual(answers[0], answers[1]);
   for (const peer of [balcony, chamber]) await peer.receivesNothing();
@@ -339,11 +339,11 @@ scenario('§6: by account, by client, by domain', async ({ actor }) => {
   const peers = new Map<string, Peer>();
   for (const [rule, isHeard] of rules) {
     await does(juliet, block(rule));
-    for (const [address, heard] of Object.entries(isHeard)) {
+    for (const [address, received] of Object.entries(isHeard)) {
       const peer = peers.get(address) ?? (await actor(address));
       peers.set(address, peer);
       await peer.sends(`<message id='1' type='chat' to='juliet@localhost'><body>x</body></message>`);
-      if (heard) await juliet.receives(`<message id='1' type='chat' from='${address}'/>`);
+      if (received) await juliet.receives(`<message id='1' type='chat' from='${address}'/>`);
       else await peer.receives(`<message id='1' type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
       await juliet.receivesNothing();
     }

@@ -23,7 +23,7 @@ const a = (h: number) => `<a xmlns='${NS.sm}' h='${h}'/>`;
 const ping = (id: string) => `<iq type='get' id='${id}' to='localhost'><ping xmlns='${NS.ping}'/></iq>`;
 const pong = (id: string) => `<iq type='result' id='${id}'/>`;
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
-const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
+const sent = (body: string) => `<message type='chat'><body>${body}</body></message>`;
 const failed = (condition: string) => `<failed xmlns='${NS.sm}'><${condition} xmlns='${NS.stanzas}'/></failed>`;
 
 /** Enables it, without acknowledging anything. Returns the id that resumes. */
@@ -50,7 +50,7 @@ async function returns(
 
 /** Juliet, available and not acknowledging, gets `count` messages and as many as there are of them. */
 async function gets(peer: Peer, ...bodies: string[]): Promise<void> {
-  for (const body of bodies) await peer.receives(said(body));
+  for (const body of bodies) await peer.receives(sent(body));
 }
 
 // --- §2, §3: enabling -------------------------------------------------------------------------------------------------
@@ -177,10 +177,10 @@ scenario('§4: the server requests acknowledgements', async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await enables(juliet);
   await romeo.sends(chat('juliet@localhost', '1'));
-  await juliet.receives(said('1'));
+  await juliet.receives(sent('1'));
   await juliet.receives(r);
   await romeo.sends(chat('juliet@localhost', '2'));
-  await juliet.receives(said('2'));
+  await juliet.receives(sent('2'));
   await juliet.sends(a(1));
   await juliet.receives(r);
   await juliet.sends(a(2));
@@ -254,9 +254,9 @@ slowly(
     await romeo.receives(r);
     gate.open();
     // Both questions have been answered once the last is.
-    let told = -1;
-    while (told < 2) told = Number((await romeo.receives(`<a xmlns='${NS.sm}' h='*'/>`)).attrs.h);
-    assert.ok(told <= 4);
+    let reported = -1;
+    while (reported < 2) reported = Number((await romeo.receives(`<a xmlns='${NS.sm}' h='*'/>`)).attrs.h);
+    assert.ok(reported <= 4);
   },
 );
 
@@ -342,7 +342,7 @@ scenario('§5: an open connection is closed, and its later data is discarded', a
   await juliet.receivesStreamError('conflict');
   again.jid = juliet.jid;
   await again.sends(chat(romeo.jid, 'new'));
-  await romeo.receives(said('new'));
+  await romeo.receives(sent('new'));
   await romeo.receivesNothing();
 });
 
@@ -531,12 +531,12 @@ scenario('§5: new stanzas do not overtake resent ones', async (scene) => {
     })(),
   ]);
   await again.receives(`<resumed xmlns='${NS.sm}'/>`);
-  const heard: string[] = [];
-  while (heard.length < all.length) {
+  const arrived: string[] = [];
+  while (arrived.length < all.length) {
     const element = await again.receivesAny();
-    if (element.name === 'message') heard.push(element.getChildText('body')!);
+    if (element.name === 'message') arrived.push(element.getChildText('body')!);
   }
-  assert.deepEqual(heard, all);
+  assert.deepEqual(arrived, all);
 });
 
 scenario('§5: repeated resumptions neither lose nor duplicate stanzas', async (scene) => {
@@ -544,21 +544,21 @@ scenario('§5: repeated resumptions neither lose nor duplicate stanzas', async (
   const romeo = await actor('romeo@localhost/orchard');
   let juliet = await actor('juliet@localhost/balcony', { presence: true });
   const id = await enables(juliet);
-  const heard: string[] = [];
+  const arrived: string[] = [];
   for (let round = 0; round < 5; round++) {
     await romeo.sends(chat('juliet@localhost', `${round} live`));
     const element = await juliet.receivesAny();
-    heard.push(element.getChildText('body')!);
+    arrived.push(element.getChildText('body')!);
     juliet.cut();
     await romeo.sends(chat('juliet@localhost', `${round} away`));
     await romeo.syncs();
-    juliet = await returns(scene, 'juliet@localhost', id, heard.length);
+    juliet = await returns(scene, 'juliet@localhost', id, arrived.length);
     await juliet.receives(`<resumed xmlns='${NS.sm}'/>`);
-    heard.push((await juliet.receivesAny()).getChildText('body')!);
+    arrived.push((await juliet.receivesAny()).getChildText('body')!);
     await juliet.receives(r);
-    await juliet.sends(a(heard.length));
+    await juliet.sends(a(arrived.length));
   }
-  assert.deepEqual(heard, Array.from({ length: 5 }, (_, round) => [`${round} live`, `${round} away`]).flat());
+  assert.deepEqual(arrived, Array.from({ length: 5 }, (_, round) => [`${round} live`, `${round} away`]).flat());
 });
 
 // --- unacknowledged stanzas -------------------------------------------------------------------------------------------------
@@ -572,7 +572,7 @@ for (const [title, attributes, end] of [
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     await enables(juliet, attributes);
     await romeo.sends(chat('juliet@localhost', '1') + chat('juliet@localhost', '2') + chat('juliet@localhost', '3'));
-    await juliet.receives(said('1'));
+    await juliet.receives(sent('1'));
     await juliet.receives(r);
     await gets(juliet, '2', '3');
     await juliet.sends(a(1));
@@ -734,14 +734,14 @@ scenario('a hibernating session keeps the last presence of each address', few, a
   await romeo.syncs();
   const again = await returns(scene, 'juliet@localhost', id, 1);
   await again.receives(`<resumed xmlns='${NS.sm}'/>`);
-  const heard: Element[] = [];
-  while (heard.at(-1)?.getChildText('status') !== '99') {
+  const arrived: Element[] = [];
+  while (arrived.at(-1)?.getChildText('status') !== '99') {
     const element = await again.receivesAny();
     // She acknowledged one of her pings.
-    if (element.getNS() === NS.client && element.name !== 'iq') heard.push(element);
+    if (element.getNS() === NS.client && element.name !== 'iq') arrived.push(element);
   }
   assert.deepEqual(
-    heard.map((element) => element.getChildText('status') ?? element.getChildText('body')),
+    arrived.map((element) => element.getChildText('status') ?? element.getChildText('body')),
     ['50', 'said', '99'],
   );
 });
@@ -811,7 +811,7 @@ scenario('§5: a hibernating session ends when its resource is bound again', asy
   const again = await actor('juliet@localhost/balcony');
   await again.sends('<presence/>');
   await again.receives(`<presence from='${again.jid}'/>`);
-  await again.receives(said('away'));
+  await again.receives(sent('away'));
   const late = await returns(scene, 'juliet@localhost', id, 0);
   await late.receives(failed('item-not-found'));
 });
@@ -828,9 +828,9 @@ scenario('a session is resumed after a restart of the server', oneProcess, async
   await juliet.receives(r);
   await juliet.sends(a(1));
   await romeo.sends(chat('juliet@localhost', '1') + chat('juliet@localhost', '2'));
-  await juliet.receives(said('1'));
+  await juliet.receives(sent('1'));
   await juliet.receives(r);
-  await juliet.receives(said('2'));
+  await juliet.receives(sent('2'));
   await Promise.all([stage.restart(), juliet.receivesStreamError('system-shutdown')]);
   // She stays available.
   const again = await actor('romeo@localhost/orchard', { presence: true });
@@ -928,6 +928,6 @@ scenario('nor is an unacknowledged copy delivered to the next client', async (sc
   const again = await scene.actor('juliet@localhost/garden');
   await again.sends('<presence/>');
   await again.receives(`<presence from='${again.jid}'/>`);
-  await again.receives(said('nobody had it'));
+  await again.receives(sent('nobody had it'));
   await again.receivesNothing();
 });

@@ -25,7 +25,7 @@ scenario('§1.2, §3: items for a roster group are stored, and sent to that grou
   const balcony = await actor(`${juliet}/balcony`);
   const orchard = await actor(`${romeo}/orchard`);
   const house = await actor(`${nurse}/house`);
-  const stranger = await actor('benvolio@localhost/street', { presence: true });
+  const outsider = await actor('benvolio@localhost/street', { presence: true });
   for (const peer of [orchard, house]) await befriends(balcony, peer);
   for (const [contact, group] of [
     [romeo, 'Friends'],
@@ -35,7 +35,7 @@ scenario('§1.2, §3: items for a roster group are stored, and sent to that grou
       `<iq type='set' id='r'><query xmlns='${NS.roster}'><item jid='${contact}'><group>${group}</group></item></query></iq>`,
     );
   for (const peer of [orchard, house]) await appears(peer, `${key}+notify`);
-  for (const peer of [balcony, orchard, house, stranger]) {
+  for (const peer of [balcony, orchard, house, outsider]) {
     await peer.syncs();
     peer.forgets();
   }
@@ -53,8 +53,8 @@ scenario('§1.2, §3: items for a roster group are stored, and sent to that grou
   await orchard.receives(result(`<items node='${key}'><item id='key1'/></items>`));
   await house.sends(pubsub('get', items, juliet));
   await house.receives(error('auth', 'not-authorized', 'not-in-roster-group'));
-  await stranger.sends(pubsub('get', items, juliet));
-  await stranger.receives(error('auth', 'not-authorized', 'not-in-roster-group'));
+  await outsider.sends(pubsub('get', items, juliet));
+  await outsider.receives(error('auth', 'not-authorized', 'not-in-roster-group'));
   // Later clients are not notified, but can query.
   const garden = await actor(`${romeo}/garden`);
   const caps = capabilities(`${key}+notify`);
@@ -70,20 +70,20 @@ scenario(
   '§3: publish options are required: a node with another configuration is not published to',
   async ({ actor }) => {
     const balcony = await actor(`${juliet}/balcony`);
-    const stranger = await actor('benvolio@localhost/street');
+    const outsider = await actor('benvolio@localhost/street');
     const options = { persist_items: 'true', access_model: 'open' };
     await balcony.sends(publish(key, 'a', '1')); // as nodes of accounts are: for contacts
     await balcony.receives(result());
     await balcony.sends(publish(key, 'a', '2', { options }));
     await balcony.receives(error('cancel', 'conflict', 'precondition-not-met'));
-    await stranger.sends(pubsub('get', items, juliet));
-    await stranger.receives(error('auth', 'not-authorized', 'presence-subscription-required'));
+    await outsider.sends(pubsub('get', items, juliet));
+    await outsider.receives(error('auth', 'not-authorized', 'presence-subscription-required'));
     await balcony.sends(configure(key, { access_model: 'open' }));
     await balcony.receives(result());
     await balcony.sends(publish(key, 'a', '3', { options }));
     await balcony.receives(result());
-    await stranger.sends(pubsub('get', items, juliet));
-    await stranger.receives(
+    await outsider.sends(pubsub('get', items, juliet));
+    await outsider.receives(
       result(`<items node='${key}'><item id='a'><entry xmlns='urn:example:entry'>3</entry></item></items>`),
     );
   },

@@ -27,7 +27,7 @@ scenario('§3: items are stored for the account, and sent to its clients only', 
   const balcony = await actor(`${juliet}/balcony`);
   const chamber = await actor(`${juliet}/chamber`);
   const orchard = await actor(`${romeo}/orchard`);
-  const stranger = await actor('benvolio@elsewhere.example/street');
+  const outsider = await actor('benvolio@elsewhere.example/street');
   await befriends(balcony, orchard);
   await appears(orchard, `${notes}+notify`);
   await appears(chamber, `${notes}+notify`);
@@ -39,7 +39,7 @@ scenario('§3: items are stored for the account, and sent to its clients only', 
   await balcony.receives(result());
   await chamber.receives(itemEvent(juliet, `${juliet}/chamber`, notes, 'a', 'mine'));
   await orchard.receivesNothing();
-  for (const peer of [orchard, stranger]) await seesNothing(peer);
+  for (const peer of [orchard, outsider]) await seesNothing(peer);
 });
 
 scenario('§3: publish options are required, so that private data stays private', async ({ actor }) => {

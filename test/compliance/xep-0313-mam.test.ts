@@ -372,7 +372,7 @@ play('§5 the first and the last message', async ({ orchard, balcony }) => {
 
 play('§6.1.1 which messages are archived', async ({ orchard, balcony }) => {
   const hint = (name: string) => `<${name} xmlns='${NS.hints}'/>`;
-  const said: [type: string, content: string][] = [
+  const written: [type: string, content: string][] = [
     ['chat', '<body>chat</body>'],
     ['normal', '<body>normal</body>'],
     ['headline', '<body>headline</body>'],
@@ -384,7 +384,7 @@ play('§6.1.1 which messages are archived', async ({ orchard, balcony }) => {
     ['chat', `<reactions xmlns='${NS.reactions}' id='1'><reaction>x</reaction></reactions>`],
     ['chat', `<thread>t</thread>${hint('store')}`],
   ];
-  for (const [type, content] of said)
+  for (const [type, content] of written)
     await orchard.sends(`<message to='${juliet}' type='${type}'>${content}</message>`);
   await orchard.syncs();
   await balcony.syncs();

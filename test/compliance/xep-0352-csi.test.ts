@@ -8,7 +8,7 @@ const active = `<active xmlns='${NS.csi}'/>`;
 const presence = (to: string, show: string) => `<presence to='${to}'><show>${show}</show></presence>`;
 const composing = (to: string) => `<message to='${to}' type='chat'><composing xmlns='${NS.chatStates}'/></message>`;
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
-const said = (body: string) => `<message type='chat'><body>${body}</body></message>`;
+const messages = (body: string) => `<message type='chat'><body>${body}</body></message>`;
 
 scenario('§4.1: offered after authentication', async ({ connect, stage }) => {
   await stage.account('romeo@localhost');
@@ -42,7 +42,7 @@ for (const transport of ['tcp', 'websocket'] as const) {
       await romeo.sends(chat(juliet.jid, 'wake up'));
       await juliet.receives(`<message type='chat'><composing xmlns='${NS.chatStates}'/></message>`);
       await juliet.receives(`<presence from='${romeo.jid}'><show>dnd</show></presence>`);
-      await juliet.receives(said('wake up'));
+      await juliet.receives(messages('wake up'));
       await juliet.receivesNothing();
     },
   );

@@ -57,8 +57,8 @@ async function archived(peer: Peer): Promise<string[]> {
       assert.equal(element.attrs.type, 'result');
       return found;
     }
-    const kept = result.getChild('forwarded', NS.forward)!.getChild('message', NS.client) as Element;
-    found.push(kept.getChildElements().find((child) => child.getNS() === NS.jingleMessage)!.name);
+    const stored = result.getChild('forwarded', NS.forward)!.getChild('message', NS.client) as Element;
+    found.push(stored.getChildElements().find((child) => child.getNS() === NS.jingleMessage)!.name);
   }
 }
 
@@ -129,10 +129,10 @@ scenario('§3.3: an offline user gets call messages like other messages', async 
   await juliet.sends('<presence/>');
   await juliet.receives(`<presence from='${phone}'/>`);
   for (const content of [propose, retract]) {
-    const kept = await juliet.receives(
+    const stored = await juliet.receives(
       `<message type='chat' from='${orchard}'>${content}<delay xmlns='${NS.delay}'/></message>`,
     );
-    assert.ok(kept.getChild('stanza-id', NS.stanzaId), 'in the archive too');
+    assert.ok(stored.getChild('stanza-id', NS.stanzaId), 'in the archive too');
   }
   assert.deepEqual(await archived(juliet), ['propose', 'retract']);
 });

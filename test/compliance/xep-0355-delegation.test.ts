@@ -58,7 +58,7 @@ const inner = (attributes: string, content = '') => `<iq xmlns='jabber:client' $
 const query = `<query xmlns='${ns}'><x/></query>`;
 
 /** The component gets a delegated request, whose wrapper has the id `name`. */
-const hears = (friar: ComponentPeer, attributes: string, content: string, name = 'd') => {
+const gets = (friar: ComponentPeer, attributes: string, content: string, name = 'd') => {
   friar.known.delete(name);
   return friar.receives(
     `<iq type='set' id='{${name}}' from='localhost' to='mantua'>${wrapped(inner(attributes, content))}</iq>`,
@@ -88,9 +88,9 @@ withComponents(
   },
   async ({ component }) => {
     for (const friar of [await component('mantua').logsIn(), await component('mantua').logsIn()]) {
-      const heard = [await friar.hears('message'), await friar.hears('message')];
+      const received = [await friar.hears('message'), await friar.hears('message')];
       assert.deepEqual(
-        heard.map(({ attrs, content }) => [attrs.from, attrs.to, content.replaceAll('"', "'")]),
+        received.map(({ attrs, content }) => [attrs.from, attrs.to, content.replaceAll('"', "'")]),
         [
           [
             'localhost',
@@ -125,7 +125,7 @@ play('§4.3: requests to the own account, another account and the host are forwa
   ] as const)
     for (const type of ['get', 'set']) {
       await romeo.sends(request(query, `type='${type}' id='1' ${to}`));
-      await hears(friar, `type='${type}' id='1' from='romeo@localhost/orchard' ${to}`, query);
+      await gets(friar, `type='${type}' id='1' from='romeo@localhost/orchard' ${to}`, query);
       replies(
         friar,
         wrapped(
@@ -137,7 +137,7 @@ play('§4.3: requests to the own account, another account and the host are forwa
       );
     }
   await romeo.sends(request(query));
-  await hears(friar, `id='1'`, query);
+  await gets(friar, `id='1'`, query);
   replies(friar, wrapped(inner(`type='result' id='1' to='romeo@localhost/orchard'`)));
   await romeo.receives(`<iq type='result' id='1' to='romeo@localhost/orchard'/>`, { exactly: true });
   await friar.hearsNothing();
@@ -159,7 +159,7 @@ play('§4.3: other hosts, clients and accounts that do not exist are not delegat
   await juliet.receives(request(query));
   // A user of another host may ask an account here.
   await benvolio.sends(request(query, `type='get' id='2' to='juliet@localhost'`));
-  await hears(friar, `type='get' id='2' from='benvolio@elsewhere.example/street' to='juliet@localhost'`, query);
+  await gets(friar, `type='get' id='2' from='benvolio@elsewhere.example/street' to='juliet@localhost'`, query);
   replies(friar, wrapped(inner(`type='result' id='2' to='benvolio@elsewhere.example/street'`)));
   await benvolio.receives(`<iq type='result' id='2' from='juliet@localhost'/>`);
   // Who is blocked sees no account.
@@ -179,7 +179,7 @@ play('§4.1, N.B. 3: the attributes decide', { [filtered]: ['node', 'jid'] }, as
     await romeo.receives(`<iq type='error' id='1'>${unavailable}</iq>`);
   }
   await romeo.sends(request(`<query xmlns='${filtered}' node='' jid='j'/>`));
-  await hears(friar, `id='1'`, `<query xmlns='${filtered}' jid='j'/>`);
+  await gets(friar, `id='1'`, `<query xmlns='${filtered}' jid='j'/>`);
   replies(friar, wrapped(inner(`type='result' id='1' to='romeo@localhost/orchard'`)));
   await romeo.receives(`<iq type='result' id='1'/>`);
   await friar.hearsNothing();
@@ -210,14 +210,14 @@ play('§4.3: a wrong answer is service-unavailable', { [ns]: [] }, async (scene)
   const before = await metric(scene, 'wrong_answers_total');
   for (const answer of wrong) {
     await romeo.sends(request(query));
-    await hears(friar, `id='1'`, query);
+    await gets(friar, `id='1'`, query);
     replies(friar, answer);
     await romeo.receives(`<iq type='error' id='1'>${unavailable}</iq>`);
   }
   assert.equal((await metric(scene, 'wrong_answers_total')) - before, wrong.length);
   // N.B. 2
   await romeo.sends(request(query));
-  await hears(friar, `id='1'`, query);
+  await gets(friar, `id='1'`, query);
   replies(friar, refusal('cancel', 'item-not-found'), 'd', 'error');
   await romeo.receives(`<iq type='error' id='1'>${unavailable}</iq>`);
   await romeo.receivesNothing();
@@ -230,11 +230,11 @@ play('§4.3: answers come from the component, once, in any order', { [ns]: [] },
   const padua = await component('padua').logsIn();
   // Both have the same id; and one of them twice.
   await romeo.sends(request(query));
-  await hears(friar, `id='1' from='romeo@localhost/orchard'`, query, 'a');
+  await gets(friar, `id='1' from='romeo@localhost/orchard'`, query, 'a');
   await juliet.sends(request(query));
-  await hears(friar, `id='1' from='juliet@localhost/balcony'`, query, 'b');
+  await gets(friar, `id='1' from='juliet@localhost/balcony'`, query, 'b');
   await romeo.sends(request(query));
-  await hears(friar, `id='1' from='romeo@localhost/orchard'`, query, 'c');
+  await gets(friar, `id='1' from='romeo@localhost/orchard'`, query, 'c');
   const result = (who: string, content: string) =>
     wrapped(inner(`type='result' id='1' to='${who}'`, `<${content} xmlns='${ns}'/>`));
   padua.says(
@@ -268,7 +268,7 @@ play(
     const romeo = await actor('romeo@localhost/orchard');
     const fails = () => romeo.receives(`<iq type='error' id='1' to='romeo@localhost/orchard'>${unavailable}</iq>`);
     await romeo.sends(request(query));
-    await hears(friar, `id='1'`, query);
+    await gets(friar, `id='1'`, query);
     await fails();
     replies(friar, wrapped(inner(`type='result' id='1' to='romeo@localhost/orchard'`)));
     await friar.hearsNothing();
@@ -278,7 +278,7 @@ play(
     await fails();
     const again = await connects(scene, { [ns]: [] });
     await romeo.sends(request(query));
-    await hears(again, `id='1'`, query);
+    await gets(again, `id='1'`, query);
     replies(again, wrapped(inner(`type='result' id='1' to='romeo@localhost/orchard'`)));
     await romeo.receives(`<iq type='result' id='1'/>`);
   },
@@ -293,7 +293,7 @@ play(
     const romeo = await actor('romeo@localhost/orchard');
     for (const id of ['a', 'b']) {
       await romeo.sends(request(query, `type='get' id='${id}'`));
-      await hears(friar, `id='${id}'`, query, id);
+      await gets(friar, `id='${id}'`, query, id);
     }
     await romeo.syncs();
     await romeo.sends(request(query, `type='get' id='c'`));
@@ -301,7 +301,7 @@ play(
     replies(friar, wrapped(inner(`type='result' id='a' to='romeo@localhost/orchard'`)), 'a');
     await romeo.receives(`<iq type='result' id='a'/>`);
     await romeo.sends(request(query, `type='get' id='d'`));
-    await hears(friar, `id='d'`, query);
+    await gets(friar, `id='d'`, query);
   },
   { config: { modules: { delegation: { pending: 2 } } } },
 );
@@ -317,7 +317,7 @@ play(
     const item = (group = '') =>
       `<query xmlns='${NS.roster}'><item jid='romeo@montaigu.lit' name='My Romeo'>${group}</item></query>`;
     await juliet.sends(request(item(), `type='set' id='roster1'`));
-    await hears(friar, `type='set' id='roster1' from='juliet@localhost/balcony'`, item());
+    await gets(friar, `type='set' id='roster1' from='juliet@localhost/balcony'`, item());
     replies(friar, wrapped(inner(`type='result' id='roster1' to='juliet@localhost/balcony'`)));
     await juliet.receives(`<iq type='result' id='roster1'/>`);
     const rivals = item('<group>Rivals</group>');
@@ -419,7 +419,7 @@ play(
     const node = 'urn:xmpp:microblog:0';
     await juliet.sends(info('juliet@localhost', node));
     const asked = `<query xmlns='${NS.discoInfo}' node='${node}'/>`;
-    await hears(friar, `type='get' id='i' from='juliet@localhost/balcony' to='juliet@localhost'`, asked);
+    await gets(friar, `type='get' id='i' from='juliet@localhost/balcony' to='juliet@localhost'`, asked);
     const described = `<query xmlns='${NS.discoInfo}' node='${node}'><identity category='pubsub' type='leaf'/></query>`;
     replies(friar, wrapped(inner(`type='result' id='i' to='juliet@localhost/balcony'`, described)));
     await juliet.receives(`<iq type='result' id='i' from='juliet@localhost'>${described}</iq>`);
@@ -443,7 +443,7 @@ play('§7.2.5: items of an account', { [NS.pubsub]: [], [itemsOfAccounts]: [] },
     `<iq type='get' id='l' to='${to}'><query xmlns='${NS.discoItems}' ${node && `node='${node}'`}/></iq>`;
   for (const node of ['', 'urn:xmpp:microblog:0']) {
     await juliet.sends(list('juliet@localhost', node));
-    await hears(
+    await gets(
       friar,
       `type='get' id='l' from='juliet@localhost/balcony' to='juliet@localhost'`,
       `<query xmlns='${NS.discoItems}' ${node && `node='${node}'`}/>`,
@@ -455,7 +455,7 @@ play('§7.2.5: items of an account', { [NS.pubsub]: [], [itemsOfAccounts]: [] },
   // XEP-0030 §8: an account that does not exist, and one whose component fails, look the same.
   const tybalt = await actor('tybalt@localhost/street');
   await tybalt.sends(list('juliet@localhost'));
-  await hears(friar, `id='l' from='tybalt@localhost/street'`, `<query xmlns='${NS.discoItems}'/>`);
+  await gets(friar, `id='l' from='tybalt@localhost/street'`, `<query xmlns='${NS.discoItems}'/>`);
   replies(friar, '', 'd', 'error');
   const empty = (from: string) =>
     `<iq type='result' id='l' from='${from}' to='tybalt@localhost/street'><query xmlns='${NS.discoItems}'/></iq>`;
@@ -463,7 +463,7 @@ play('§7.2.5: items of an account', { [NS.pubsub]: [], [itemsOfAccounts]: [] },
   await tybalt.sends(list('nobody@localhost'));
   await tybalt.receives(empty('nobody@localhost'), { exactly: true });
   await juliet.sends(list('juliet@localhost'));
-  await hears(friar, `id='l' from='juliet@localhost/balcony'`, `<query xmlns='${NS.discoItems}'/>`);
+  await gets(friar, `id='l' from='juliet@localhost/balcony'`, `<query xmlns='${NS.discoItems}'/>`);
   replies(friar, '', 'd', 'error');
   await juliet.receives(`<iq type='error' id='l'>${unavailable}</iq>`);
   await juliet.sends(list('localhost'));

@@ -52,7 +52,7 @@ const enclosed = (message: string, ns: string = privilege) =>
   `<privilege xmlns='${ns}'><forwarded xmlns='${NS.forward}'>${message}</forwarded></privilege>`;
 const outgoing = (message: string, id = '1', ns?: string) =>
   `<message from='mantua' to='${host}' id='${id}'>${enclosed(message, ns)}</message>`;
-const said = (attributes: string, content = '<body>hist</body>') =>
+const messages = (attributes: string, content = '<body>hist</body>') =>
   `<message xmlns='jabber:client' ${attributes}>${content}</message>`;
 const asking = (to: string, inner: string, type = 'set', id = '1') =>
   `<iq type='${type}' id='${id}' from='mantua' to='${to}'><privileged_iq xmlns='${privilege}'>${inner}</privileged_iq></iq>`;
@@ -216,7 +216,7 @@ play('§5.3: a message goes out as the account sent it', all, async ({ actor, fr
   await orchard.sends(`<iq type='set' id='c'><enable xmlns='${NS.carbons}'/></iq>`);
   await orchard.receives(`<iq type='result' id='c'/>`);
   for (const ns of [privilege, NS.privilegeOld]) {
-    friar.says(outgoing(said(`from='romeo@localhost' to='juliet@localhost' type='chat' id='m'`), '1', ns));
+    friar.says(outgoing(messages(`from='romeo@localhost' to='juliet@localhost' type='chat' id='m'`), '1', ns));
     await juliet.receives(
       `<message from='romeo@localhost' to='juliet@localhost' type='chat' id='m'><body>hist</body></message>`,
     );
@@ -235,7 +235,7 @@ play('§5.3: a message goes out as the account sent it', all, async ({ actor, fr
     );
   await orchard.receives(`<iq type='result' id='q'/>`);
   // To a contact of the gateway, which comes back to the component.
-  friar.says(outgoing(said(`from='romeo@localhost' to='juliet@mantua' type='chat' id='n'`), '2'));
+  friar.says(outgoing(messages(`from='romeo@localhost' to='juliet@mantua' type='chat' id='n'`), '2'));
   await friar.receives(
     `<message from='romeo@localhost' to='juliet@mantua' type='chat' id='n'><body>hist</body></message>`,
   );
@@ -246,9 +246,9 @@ play('§5.3: a message goes out as the account sent it', all, async ({ actor, fr
 play('§5.1: the host itself may be the sender', all, async ({ actor, friar }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   await friar.syncs();
-  friar.says(outgoing(said(`from='localhost' to='romeo@localhost/orchard'`)));
+  friar.says(outgoing(messages(`from='localhost' to='romeo@localhost/orchard'`)));
   await romeo.receives(`<message from='localhost' to='romeo@localhost/orchard'><body>hist</body></message>`);
-  friar.says(outgoing(said(`from='localhost'`), '2'));
+  friar.says(outgoing(messages(`from='localhost'`), '2'));
   await friar.receives(`<message type='error' id='2' from='localhost'>${refusal('modify', 'bad-request')}</message>`);
   await friar.hearsNothing();
 });
@@ -269,10 +269,10 @@ play('§5.1: any other sender is forbidden', all, async (scene) => {
     `from='@'`,
     '',
   ]) {
-    friar.says(outgoing(said(`${from} to='juliet@localhost'`)));
+    friar.says(outgoing(messages(`${from} to='juliet@localhost'`)));
     await friar.receives(`<message type='error' id='1' from='localhost' to='mantua'>${forbidden}</message>`);
   }
-  const good = said(`from='romeo@localhost' to='juliet@localhost'`);
+  const good = messages(`from='romeo@localhost' to='juliet@localhost'`);
   for (const [xml, error] of [
     [outgoing(`${good}${good}`), refusal('modify', 'bad-request')],
     [outgoing(''), refusal('modify', 'bad-request')],
@@ -282,7 +282,7 @@ play('§5.1: any other sender is forbidden', all, async (scene) => {
     ],
     [outgoing(good.replace('jabber:client', 'jabber:server')), forbidden],
     [outgoing(`<iq xmlns='jabber:client' from='romeo@localhost' type='get' id='1'/>`), forbidden],
-    [outgoing(said(`from='romeo@localhost' to='@'`)), refusal('modify', 'jid-malformed')],
+    [outgoing(messages(`from='romeo@localhost' to='@'`)), refusal('modify', 'jid-malformed')],
     // A user of the component, and the wrong host.
     [outgoing(good).replace(`from='mantua'`, `from='user@mantua'`), refusal('cancel', 'service-unavailable')],
     [outgoing(good).replace(`to='localhost'`, `to='elsewhere.example'`), forbidden],
@@ -305,7 +305,7 @@ play('XEP-0191 §3: an account cannot write to whom it blocks', all, async ({ ac
   await friar.syncs();
   await romeo.sends(`<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='juliet@localhost'/></block></iq>`);
   await romeo.receives(`<iq type='result' id='b'/>`);
-  friar.says(outgoing(said(`from='romeo@localhost' to='juliet@localhost'`)));
+  friar.says(outgoing(messages(`from='romeo@localhost' to='juliet@localhost'`)));
   await friar.receives(
     `<message type='error' id='1' from='localhost'>${refusal('cancel', 'not-acceptable')}</message>`,
   );

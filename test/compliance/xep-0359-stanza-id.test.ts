@@ -58,8 +58,8 @@ scenario('§3: also from stored and copied messages', async ({ actor, stage }) =
   const juliet = await actor('juliet@localhost/balcony');
   await juliet.sends('<presence/>');
   await juliet.receives('<presence/>');
-  const kept = await juliet.receives(`<message type='chat'><body>x</body>${origin}</message>`);
-  assert.deepEqual(ids(kept), ['ours juliet@localhost']);
+  const stored = await juliet.receives(`<message type='chat'><body>x</body>${origin}</message>`);
+  assert.deepEqual(ids(stored), ['ours juliet@localhost']);
 });
 
 scenario('§3: also from messages to oneself', async ({ actor }) => {

@@ -90,9 +90,9 @@ scenario('§3.2: errors here, and at the remote service', { config }, async ({ a
   await balcony.receives(
     `<iq type='error' id='p'><error type='cancel' by='${service}'><not-allowed xmlns='${NS.stanzas}'/><closed-node xmlns='${NS.pubsubErrors}'/></error></iq>`,
   );
-  const stranger = await actor(`${romeo}/orchard`);
-  await stranger.sends(asked().replace('<iq ', `<iq to='${juliet}' `));
-  await stranger.receives(error('cancel', 'service-unavailable'));
+  const outsider = await actor(`${romeo}/orchard`);
+  await outsider.sends(asked().replace('<iq ', `<iq to='${juliet}' `));
+  await outsider.receives(error('cancel', 'service-unavailable'));
 });
 
 scenario('XEP-0465 §4.2, §4.3: public subscriptions of an account', { config }, async ({ actor }) => {

@@ -29,10 +29,10 @@ async function reports(peer: Peer, jid: string, inside: string): Promise<void> {
   await peer.receives(`<iq type='result' id='block'/>`);
 }
 
-const kept = (server: Server) => server.host('localhost')!.provided('reports')!.list({ limit: 100 });
+const retained = (server: Server) => server.host('localhost')!.provided('reports')!.list({ limit: 100 });
 
 /** The id that a message has in the archive of who gets it. */
-async function hears(peer: Peer, from: string, body: string): Promise<string> {
+async function gets(peer: Peer, from: string, body: string): Promise<string> {
   const message = await peer.receives(`<message type='chat' from='${from}'><body>${body}</body></message>`);
   return message.getChild('stanza-id', NS.stanzaId)!.attrs.id!;
 }
@@ -54,16 +54,16 @@ scenario(
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     const paris = await actor('paris@localhost/street', { presence: true });
     await romeo.sends(`<message to='juliet@localhost' type='chat'><body>Buy gold</body></message>`);
-    const spamId = await hears(juliet, romeo.jid, 'Buy gold');
+    const spamId = await gets(juliet, romeo.jid, 'Buy gold');
     await paris.sends(`<message to='juliet@localhost' type='chat'><body>Good morrow</body></message>`);
-    const otherId = await hears(juliet, paris.jid, 'Good morrow');
+    const otherId = await gets(juliet, paris.jid, 'Good morrow');
     const ids = [spamId, otherId, 'never-was'].map(
       (id) => `<stanza-id xmlns='${NS.stanzaId}' by='juliet@localhost' id='${id}'/>`,
     );
     await reports(juliet, 'romeo@localhost', report(ids.join('') + text));
     await romeo.sends(`<message id='m' to='juliet@localhost' type='chat'><body>x</body></message>`);
     await romeo.receives(`<message id='m' type='error'>${refusal('cancel', 'service-unavailable')}</message>`);
-    const [stored, ...others] = await kept(server);
+    const [stored, ...others] = await retained(server);
     assert.equal(others.length, 0);
     assert.equal(stored!.by, 'juliet@localhost');
     assert.equal(stored!.jid, 'romeo@localhost');
@@ -83,7 +83,7 @@ scenario('§6: a report without further details', { config, alone: true }, async
     <item jid='c@localhost'><report xmlns='${NS.reporting}'/></item></block></iq>`);
   await juliet.receives(`<iq type='result' id='block'/>`);
   assert.deepEqual(
-    (await kept(server)).map(({ jid, reason }) => [jid, reason]),
+    (await retained(server)).map(({ jid, reason }) => [jid, reason]),
     [
       ['c@localhost', ''],
       ['a@localhost', 'urn:xmpp:reporting:abuse'],
@@ -98,7 +98,7 @@ scenario(
     const juliet = await actor('juliet@localhost/balcony');
     for (const name of ['a', 'b', 'c']) await reports(juliet, `${name}@localhost`, report());
     assert.deepEqual(
-      (await kept(server)).map(({ jid }) => jid),
+      (await retained(server)).map(({ jid }) => jid),
       ['b@localhost', 'a@localhost'],
     );
     await juliet.sends(`<message id='m' to='c@localhost'><body>x</body></message>`);
@@ -110,12 +110,12 @@ scenario(
 
 scenario(
   'the oldest reports are deleted',
-  { config: { ...config, modules: { reports: { kept: 2 } } }, alone: true },
+  { config: { ...config, modules: { reports: { stored: 2 } } }, alone: true },
   async ({ actor, server }) => {
     const juliet = await actor('juliet@localhost/balcony');
     for (const name of ['a', 'b', 'c']) await reports(juliet, `${name}@localhost`, report());
     assert.deepEqual(
-      (await kept(server)).map(({ jid }) => jid),
+      (await retained(server)).map(({ jid }) => jid),
       ['c@localhost', 'b@localhost'],
     );
   },
@@ -128,9 +128,10 @@ scenario(
     const nurse = await actor('nurse@localhost/kitchen', { presence: true });
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     await reports(juliet, 'romeo@localhost', report(text));
-    const told = await nurse.receives(`<message from='localhost' to='nurse@localhost'><subject>Report of abuse</subject>
+    const reported =
+      await nurse.receives(`<message from='localhost' to='nurse@localhost'><subject>Report of abuse</subject>
     ${report(`<jid xmlns='${NS.jid}'>romeo@localhost</jid>${text}`)}</message>`);
-    assert.match(told.getChildText('body') ?? '', /^juliet@localhost reports romeo@localhost \(spam\)\nNever came/);
+    assert.match(reported.getChildText('body') ?? '', /^juliet@localhost reports romeo@localhost \(spam\)\nNever came/);
     await reports(juliet, 'paris@localhost', report());
     await nurse.receivesNothing();
   },
@@ -148,7 +149,7 @@ scenario(
     for (const jid of ['a@localhost', 'b@localhost', 'd@localhost'])
       await nurse.receives(`<message from='localhost'>${report(`<jid xmlns='${NS.jid}'>${jid}</jid>`)}</message>`);
     await nurse.receivesNothing();
-    assert.equal((await kept(server)).length, 4, 'all of them are kept');
+    assert.equal((await retained(server)).length, 4, 'all of them are kept');
   },
 );
 
@@ -174,7 +175,7 @@ scenario('§4: to third parties only', forwarding(), async ({ actor }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await tybalt.sends(`<message to='juliet@localhost' type='chat'><body>Buy gold</body>
     <reply xmlns='urn:xmpp:reply:0' to='Juliet@localhost/balcony' id='x'/></message>`);
-  const id = await hears(juliet, tybalt.jid, 'Buy gold');
+  const id = await gets(juliet, tybalt.jid, 'Buy gold');
   await reports(
     juliet,
     'tybalt@elsewhere.example',
@@ -212,7 +213,7 @@ scenario(
     const tybalt = await actor('tybalt@elsewhere.example/street');
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     await tybalt.sends(`<message to='juliet@localhost' type='chat'><body>Buy gold</body></message>`);
-    const id = await hears(juliet, tybalt.jid, 'Buy gold');
+    const id = await gets(juliet, tybalt.jid, 'Buy gold');
     await reports(
       juliet,
       'tybalt@elsewhere.example',
@@ -244,7 +245,7 @@ scenario(
     );
     await reports(juliet, 'romeo@localhost', report());
     assert.deepEqual(
-      (await kept(server)).map((one) => one.by),
+      (await retained(server)).map((one) => one.by),
       ['juliet@localhost', 'one.example'],
     );
   },
@@ -279,7 +280,7 @@ scenario('administrators read and delete them', { config, alone: true }, async (
     );
     if (node === 'reports#show') assert.deepEqual(values(done, 'jid'), ['c@localhost']);
   }
-  assert.equal((await kept(server)).length, 2);
+  assert.equal((await retained(server)).length, 2);
   await juliet.sends(command('reports', ''));
   await juliet.receives(`<iq type='error' id='c'/>`);
 });
@@ -312,7 +313,7 @@ scenario(
     assert.deepEqual(await run(forget, context, { id }), { forgotten: 1 });
     await assert.rejects(run(forget, context, { id }), /no report/);
     assert.deepEqual(await run(forget, context, { all: true }), { forgotten: 2 });
-    assert.deepEqual(await kept(server), []);
+    assert.deepEqual(await retained(server), []);
     await assert.rejects(run(list, context, { host: 'nowhere' }), /does not serve/);
   },
 );

@@ -62,7 +62,7 @@ scenario('§2: conversion is announced', async ({ actor }) => {
 scenario('§3.1: the published avatar is the PHOTO of the vCard', async ({ actor }) => {
   const balcony = await actor(`${juliet}/balcony`);
   const orchard = await actor(`${romeo}/orchard`);
-  const stranger = await actor('tybalt@elsewhere.example/street');
+  const outsider = await actor('tybalt@elsewhere.example/street');
   await balcony.sends(write('<FN>Juliet</FN>'));
   await balcony.receives(`<iq type='result' id='w'/>`);
   await balcony.sends(put(NS.avatarData, id, data(png.toString('base64')), { access_model: 'open' }));
@@ -74,7 +74,7 @@ scenario('§3.1: the published avatar is the PHOTO of the vCard', async ({ actor
     put(NS.avatarMetadata, id, metadata(elsewhere + info(png, 'image/png')), { access_model: 'open' }),
   );
   await balcony.receives(result());
-  for (const peer of [orchard, stranger]) await shows(peer, juliet, `<FN>Juliet</FN>${photo(png, 'image/png')}`);
+  for (const peer of [orchard, outsider]) await shows(peer, juliet, `<FN>Juliet</FN>${photo(png, 'image/png')}`);
   await balcony.sends(put(NS.avatarMetadata, 'none', metadata('')));
   await balcony.receives(result());
   await shows(orchard, juliet, '<FN>Juliet</FN>');
@@ -84,11 +84,11 @@ scenario('§3.2: a PHOTO is published: the data first, then the metadata', async
   const balcony = await actor(`${juliet}/balcony`);
   const chamber = await actor(`${juliet}/chamber`);
   await appears(chamber, `${NS.avatarMetadata}+notify`, `${NS.avatarData}+notify`);
-  const told = (node: string, itemId: string, payload: string) =>
+  const reported = (node: string, itemId: string, payload: string) =>
     event(juliet, `${juliet}/chamber`, `<items node='${node}'><item id='${itemId}'>${payload}</item></items>`);
   await balcony.sends(write(`<FN>Juliet</FN>${photo(png, 'image/png')}<URL>http://juliet.example/</URL>`));
-  await chamber.receives(told(NS.avatarData, id, data(png.toString('base64'))));
-  await chamber.receives(told(NS.avatarMetadata, id, metadata(info(png, 'image/png'))));
+  await chamber.receives(reported(NS.avatarData, id, data(png.toString('base64'))));
+  await chamber.receives(reported(NS.avatarMetadata, id, metadata(info(png, 'image/png'))));
   await chamber.receives(`<presence from='${juliet}/chamber'>${x(id)}</presence>`);
   await balcony.receives(`<iq type='result' id='w'/>`);
   await shows(balcony, juliet, `<FN>Juliet</FN><URL>http://juliet.example/</URL>${photo(png, 'image/png')}`);
@@ -102,14 +102,14 @@ scenario('§3.2: a PHOTO is published: the data first, then the metadata', async
   // XEP-0153 §5: the type is detected from the picture. Lines may be wrapped.
   const cut = gif.toString('base64').replace(/(.{10})/g, '$1\n');
   await balcony.sends(write(`<PHOTO><TYPE>image/png</TYPE><BINVAL>\n${cut}\n</BINVAL></PHOTO>`));
-  await chamber.receives(told(NS.avatarData, sha1(gif), data(gif.toString('base64'))));
-  await chamber.receives(told(NS.avatarMetadata, sha1(gif), metadata(info(gif, 'image/gif'))));
+  await chamber.receives(reported(NS.avatarData, sha1(gif), data(gif.toString('base64'))));
+  await chamber.receives(reported(NS.avatarMetadata, sha1(gif), metadata(info(gif, 'image/gif'))));
   await chamber.receives(`<presence from='${juliet}/chamber'>${x(sha1(gif))}</presence>`);
   await balcony.receives(`<iq type='result' id='w'/>`);
 
   // Without a picture the avatar is removed.
   await balcony.sends(write(`<FN>J.</FN><PHOTO><BINVAL/></PHOTO>`));
-  await chamber.receives(told(NS.avatarMetadata, '*', metadata('')));
+  await chamber.receives(reported(NS.avatarMetadata, '*', metadata('')));
   await chamber.receives(`<presence from='${juliet}/chamber'>${x('')}</presence>`);
   await balcony.receives(`<iq type='result' id='w'/>`);
   await shows(balcony, juliet, `<FN>J.</FN><PHOTO><BINVAL/></PHOTO>`);
@@ -233,16 +233,16 @@ scenario('§4, XEP-0153 §4.1: contacts are notified of a new avatar', async ({ 
   await orchard.receives(`<presence from='${juliet}/balcony' to='${romeo}'><status>here</status></presence>`, {
     exactly: true,
   });
-  const hears = (hash: string) =>
+  const gets = (hash: string) =>
     orchard.receives(`<presence from='${juliet}/balcony' to='${romeo}'><status>here</status>${x(hash)}</presence>`, {
       exactly: true,
     });
   await publishes(chamber, png, 'image/png');
-  await hears(id);
+  await gets(id);
   await publishes(chamber, png, 'image/png');
   await orchard.receivesNothing();
   await publishes(chamber, gif, 'image/gif');
-  await hears(sha1(gif));
+  await gets(sha1(gif));
   await chamber.sends(owner('set', `<delete node='${NS.avatarMetadata}'/>`));
   await chamber.receives(result());
   await orchard.receives(`<presence from='${juliet}/balcony' to='${romeo}'><status>here</status></presence>`, {

@@ -14,9 +14,9 @@ const news = (...names: string[]) =>
     .map((name) => `<activity>${room(name)}</activity>`)
     .join('')}</rai></message>`;
 /** Of these rooms, and of no others. */
-async function hears(peer: Peer, ...names: string[]): Promise<void> {
-  const told = await peer.receives(news(...names));
-  assert.equal(told.getChild('rai', NS.rai)?.getChildElements().length, names.length);
+async function gets(peer: Peer, ...names: string[]): Promise<void> {
+  const reported = await peer.receives(news(...names));
+  assert.equal(reported.getChild('rai', NS.rai)?.getChildElements().length, names.length);
 }
 const leaves = (name: string, nick: string) => `<presence type='unavailable' to='${room(name)}/${nick}'/>`;
 
@@ -108,7 +108,7 @@ scenario('"Rules": a returning user is immediately notified of missed activity',
   await hag.sends('<presence/>');
   await quiets(hag);
   await hag.sends(subscribes);
-  await hears(hag, 'rai-a', 'rai-c');
+  await gets(hag, 'rai-a', 'rai-c');
   await speaks(crone, 'rai-a', 'again');
   await hag.receivesNothing();
   await speaks(crone, 'rai-b', 'first');
@@ -118,7 +118,7 @@ scenario('"Rules": a returning user is immediately notified of missed activity',
   await hag.sends(leaves('rai-a', 'thirdwitch'));
   await quiets(hag, crone);
   await hag.sends(subscribes);
-  await hears(hag, 'rai-b', 'rai-c');
+  await gets(hag, 'rai-b', 'rai-c');
 });
 
 scenario('missed activity survives a restart', { alone: true }, async (scene) => {

@@ -23,13 +23,13 @@ scenario('§2.1 preferences are set and returned', async ({ actor, stage }) => {
   await romeo.sends(get);
   await romeo.receives(`<iq to='{romeo}' type='result' id='g'>${prefs('always')}</iq>`, { exactly: true });
   const wanted = prefs('roster', jid('juliet@localhost') + jid('Nurse@LOCALHOST/x'), jid('tybalt@localhost'));
-  const kept = wanted.replace('Nurse@LOCALHOST/x', 'nurse@localhost/x');
+  const stored = wanted.replace('Nurse@LOCALHOST/x', 'nurse@localhost/x');
   await romeo.sends(set(wanted));
-  await romeo.receives(`<iq to='{romeo}' type='result' id='s'>${kept}</iq>`, { exactly: true });
+  await romeo.receives(`<iq to='{romeo}' type='result' id='s'>${stored}</iq>`, { exactly: true });
   await stage.restart();
   const again = await actor('romeo@localhost/orchard');
   await again.sends(get);
-  await again.receives(`<iq to='{romeo}' type='result' id='g'>${kept}</iq>`, { exactly: true });
+  await again.receives(`<iq to='{romeo}' type='result' id='g'>${stored}</iq>`, { exactly: true });
   // §2.1.2, §2.1.3: lists that are left out are empty
   await again.sends(set(`<prefs xmlns='${NS.mam}' default='never'/>`));
   await again.receives(`<iq to='{romeo}' type='result' id='s'>${prefs('never')}</iq>`, { exactly: true });

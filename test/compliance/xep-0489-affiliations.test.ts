@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
-import { befriends, passes, refusal, subscribes } from './phrases.js';
+import { befriends, logsInAnonymously, refusal, subscribes } from './phrases.js';
 import { enters, founds, service } from './rooms.js';
 import { play, type Servers } from './servers.js';
 
@@ -24,12 +24,12 @@ const announced = async (peer: Peer): Promise<string[]> => {
 
 /** A user who registered their own account. */
 async function registers({ connect, actor }: Scene, name: string, options: { presence?: true } = {}): Promise<Peer> {
-  const stranger = await connect({ transport: 'starttls' });
-  await stranger.opens();
-  await stranger.receivesFeatures();
-  await stranger.sends(`<iq type='set' id='new'><query xmlns='${NS.register}'><username>${name}</username>
+  const outsider = await connect({ transport: 'starttls' });
+  await outsider.opens();
+  await outsider.receivesFeatures();
+  await outsider.sends(`<iq type='set' id='new'><query xmlns='${NS.register}'><username>${name}</username>
     <password>password</password></query></iq>`);
-  await stranger.receives(`<iq type='result' id='new'/>`);
+  await outsider.receives(`<iq type='result' id='new'/>`);
   return actor(`${name}@localhost/x`, { ...options, password: 'password' });
 }
 
@@ -110,19 +110,19 @@ scenario('§3.3, §4: added to stanzas for users of other servers; forged ones a
   const romeo = await registers(scene, 'romeo', { presence: true });
   const tybalt = await actor('tybalt@elsewhere.example/street', { presence: true });
   const ours = info('registered', ` since='*'`);
-  const hears = async (name: string, id: string, inside: string) => {
-    const heard = await tybalt.receives(
+  const gets = async (name: string, id: string, inside: string) => {
+    const received = await tybalt.receives(
       `<${name} id='${id}' from='*'${id === 's' ? ` type='subscribe'` : id === 'c' ? ` type='chat'` : ''}>${inside}</${name}>`,
     );
-    assert.equal(heard.getChildren('info').length, inside === '' ? 0 : 1, String(heard));
-    assert.doesNotMatch(String(heard), /2001/);
+    assert.equal(received.getChildren('info').length, inside === '' ? 0 : 1, String(received));
+    assert.doesNotMatch(String(received), /2001/);
   };
   await romeo.sends(`<message id='c' type='chat' to='tybalt@elsewhere.example'><body>x</body>${forged}</message>`);
-  await hears('message', 'c', ours);
+  await gets('message', 'c', ours);
   await romeo.sends(`<presence id='d' to='${tybalt.jid}'>${forged}</presence>`);
-  await hears('presence', 'd', ours);
+  await gets('presence', 'd', ours);
   await romeo.sends(`<presence id='s' type='subscribe' to='tybalt@elsewhere.example'>${forged}</presence>`);
-  await hears('presence', 's', ours);
+  await gets('presence', 's', ours);
 });
 
 scenario('§4, §6.2: not added for contacts; forged ones are removed for them, too', open, async (scene) => {
@@ -140,12 +140,12 @@ scenario('§4, §6.2: not added for contacts; forged ones are removed for them, 
   await romeo.sends(`<presence id='4' type='unavailable'>${forged}</presence>`);
   await romeo.syncs();
   await tybalt.syncs();
-  const heard = tybalt.forgets();
+  const received = tybalt.forgets();
   assert.deepEqual(
-    heard.map(({ attrs }) => attrs.id),
+    received.map(({ attrs }) => attrs.id),
     ['1', '2', '3', '4'],
   );
-  for (const element of heard) assert.equal(element.getChild('info', NS.raa), undefined, String(element));
+  for (const element of received) assert.equal(element.getChild('info', NS.raa), undefined, String(element));
 });
 
 scenario('§4: not added for local rooms, so no occupant sees it', async ({ actor }) => {
@@ -156,14 +156,14 @@ scenario('§4: not added for local rooms, so no occupant sees it', async ({ acto
   await juliet.syncs();
   for (const element of juliet.forgets()) assert.doesNotMatch(String(element), /urn:xmpp:raa/);
   await romeo.sends(`<message type='groupchat' to='hall@${service}'><body>x</body>${forged}</message>`);
-  const heard = await juliet.receives(`<message type='groupchat'><body>x</body></message>`);
-  assert.doesNotMatch(String(heard), /urn:xmpp:raa/);
+  const received = await juliet.receives(`<message type='groupchat'><body>x</body></message>`);
+  assert.doesNotMatch(String(received), /urn:xmpp:raa/);
 });
 
 scenario('§2: anonymous accounts', { config: { auth: { anonymous: true } } }, async ({ connect }) => {
-  const passing = await passes(connect);
-  await passing.sends(query(passing.jid.split('/')[0]!));
-  await passing.receives(`<iq type='result' id='q'>${info('anonymous')}</iq>`);
+  const anonymous = await logsInAnonymously(connect);
+  await anonymous.sends(query(anonymous.jid.split('/')[0]!));
+  await anonymous.receives(`<iq type='result' id='q'>${info('anonymous')}</iq>`);
 });
 
 // --- what other servers report ----------------------------------------------------------------------------------------
@@ -197,27 +197,27 @@ play(
   { ...limited, [montague]: { modules: { register: { open: true } } } },
   async (servers) => {
     const juliet = await servers.stage(capulet).actor(`juliet@${capulet}/balcony`, { presence: true });
-    const isHeard = async (peer: Peer, id: string) => {
+    const isDelivered = async (peer: Peer, id: string) => {
       await peer.sends(says(id));
       await juliet.receives(`<message type='chat' id='${id}' from='${peer.jid}'/>`);
     };
     const romeo = await newcomer(servers, 'romeo');
     // Not counted: Capulet does not know yet whether Montague removes what clients write.
-    await isHeard(romeo, '0');
+    await isDelivered(romeo, '0');
     await hasAsked(romeo);
-    await isHeard(romeo, '1');
+    await isDelivered(romeo, '1');
     const benvolio = await newcomer(servers, 'benvolio');
-    await isHeard(benvolio, '2');
+    await isDelivered(benvolio, '2');
     await romeo.sends(says('3'));
     await romeo.receives(tooMany('3'));
     await benvolio.sends(says('4'));
     await benvolio.receives(tooMany('4'));
     const mercutio = await servers.stage(montague).actor(`mercutio@${montague}/square`);
-    for (const id of ['5', '6', '7']) await isHeard(mercutio, id);
+    for (const id of ['5', '6', '7']) await isDelivered(mercutio, id);
     // Who has written to them knows them.
     await juliet.sends(`<message to='${romeo.jid}' type='chat'><body>Ay me!</body></message>`);
     await romeo.receives(`<message from='${juliet.jid}' type='chat'><body>Ay me!</body></message>`);
-    await isHeard(romeo, '8');
+    await isDelivered(romeo, '8');
     const { text } = await servers.stage(capulet).server.metrics.text();
     assert.match(text, /waxwing_limits_hit_total\{limit="strangers\.per_domain_newcomers"\} 2/);
   },

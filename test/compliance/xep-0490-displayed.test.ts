@@ -21,7 +21,7 @@ const publish = (peer: string, id: string, by?: string): string =>
     'set',
     `<publish node='${NS.displayed}'><item id='${peer}'>${state(id, by)}</item></publish><publish-options>${submitted('publish-options', options)}</publish-options>`,
   );
-const told = (to: string, peer: string, payload: string): string =>
+const reported = (to: string, peer: string, payload: string): string =>
   event(romeo, to, `<items node='${NS.displayed}'><item id='${peer}'>${payload}</item></items>`);
 
 const enableCarbons = async (peer: Peer): Promise<void> => {
@@ -48,7 +48,7 @@ scenario('§4.2 to §4.4: published, sent to other clients, and read by later on
   ] as const) {
     await orchard.sends(publish(peer, id));
     await orchard.receives(result());
-    await garden.receives(told(`${romeo}/garden`, peer, state(id)));
+    await garden.receives(reported(`${romeo}/garden`, peer, state(id)));
   }
   const attic = await actor(`${romeo}/attic`);
   await attic.sends(pubsub('get', `<items node='${NS.displayed}'/>`));
@@ -75,7 +75,7 @@ scenario('§4.5.3, §5.2: a marker inside a message is published, and visible to
     `<message type='chat' from='${romeo}' to='${romeo}/garden'><sent xmlns='${NS.carbons}'><forwarded xmlns='${NS.forward}'><message xmlns='jabber:client' to='${juliet}' from='${romeo}/orchard' type='chat' id='${id}'>${marker}${archived(romeo)}</message></forwarded></sent></message>`;
   const received = (id: string): string =>
     `<message from='${romeo}/orchard' to='${juliet}' type='chat' id='${id}'>${marker}${archived(juliet)}</message>`;
-  await garden.receivesAnyOrder([told(`${romeo}/garden`, juliet, state('id1')), sent('x')]);
+  await garden.receivesAnyOrder([reported(`${romeo}/garden`, juliet, state('id1')), sent('x')]);
   await balcony.receives(received('x'), { exactly: true });
   // The archives have nothing of it
   for (const peer of [orchard, balcony]) {

@@ -45,9 +45,9 @@ async function pair({ actor }: Scene, name: string, config: Readonly<Record<stri
 async function mentionsIn(speaker: Peer, hearer: Peer, xml: string): Promise<string[]> {
   await quiets(speaker, hearer);
   await speaker.sends(xml);
-  const heard = await hearer.receives(`<message type='groupchat'><body>*</body></message>`);
+  const received = await hearer.receives(`<message type='groupchat'><body>*</body></message>`);
   await quiets(speaker);
-  return heard
+  return received
     .getChildren('mention', NS.explicitMentions)
     .map(({ attrs }) => attrs.occupantid ?? attrs.mentions?.slice(NS.explicitMentions.length) ?? 'other');
 }
@@ -91,8 +91,8 @@ scenario('"Permissions": everybody can read them, owners set them, and all occup
     <field type='hidden' var='FORM_TYPE'><value>${NS.explicitMentions}</value></field>
     ${fields({ count: '1', hats: 'none' })}</x></message>`;
   await crone.receivesAnyOrder([news, `<iq type='result' id='set'/>`]);
-  const told = await hag.receives(news);
-  assert.equal(told.getChild('x', NS.dataForms)?.getChildren('field').length, 3);
+  const reported = await hag.receives(news);
+  assert.equal(reported.getChild('x', NS.dataForms)?.getChildren('field').length, 3);
   // nothing is new
   await crone.sends(sets('mention-rights', { ...usual, count: '1', hats: 'none' }));
   await crone.receives(`<iq type='result' id='set'/>`);
@@ -154,8 +154,8 @@ scenario('XEP-0452: mentioned users who are not in the room get the message', as
   await enters(hecate, name, 'hecate');
   await quiets(crone, hag, hecate);
   await hecate.sends(says(name, 'x'));
-  const said = await crone.receives(`<message type='groupchat' from='${room(name)}/hecate'/>`);
-  const id = said.getChild('occupant-id', NS.occupantId)!.attrs.id!;
+  const sent = await crone.receives(`<message type='groupchat' from='${room(name)}/hecate'/>`);
+  const id = sent.getChild('occupant-id', NS.occupantId)!.attrs.id!;
   await quiets(hecate, hag);
   await hag.sends(says(name, 'here', individual(id)));
   await hecate.receives(`<message type='groupchat'><body>here</body></message>`);

@@ -92,9 +92,9 @@ export function joinContract(driver: string, open: () => Promise<Storage>): void
       );
       await storage.fence('verona', epoch);
       const there = await storage.log('l').count('romeo', {});
-      const kept = (await Promise.all(outcomes)).filter(Boolean).length;
-      assert.equal(there, kept);
-      assert.equal(await storage.log('l').count('romeo', {}), kept);
+      const stored = (await Promise.all(outcomes)).filter(Boolean).length;
+      assert.equal(there, stored);
+      assert.equal(await storage.log('l').count('romeo', {}), stored);
       await storage.close();
     });
   });

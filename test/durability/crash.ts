@@ -36,7 +36,7 @@ const start = () =>
 /** A client and its received stanzas, except answers. */
 class Actor {
   readonly client: Client;
-  readonly heard: Element[] = [];
+  readonly arrived: Element[] = [];
   acknowledges = true;
 
   constructor(address: string, greeting = ['<presence/>']) {
@@ -46,7 +46,7 @@ class Actor {
       port: () => server.port('c2s'),
       greeting,
       diligence: () => this.acknowledges,
-      received: (stanza) => void this.heard.push(stanza),
+      received: (stanza) => void this.arrived.push(stanza),
     });
   }
 
@@ -70,10 +70,10 @@ class Actor {
   /** Removes matching stanzas from the received ones, waiting until there are enough. */
   async hears(count: number, isWanted: (stanza: Element) => boolean): Promise<Element[]> {
     await within(patience, `${this.address} hearing what it should`, async () => {
-      while (this.heard.filter(isWanted).length < count) await pause(10);
+      while (this.arrived.filter(isWanted).length < count) await pause(10);
     });
-    const found = this.heard.filter(isWanted);
-    for (const stanza of found) this.heard.splice(this.heard.indexOf(stanza), 1);
+    const found = this.arrived.filter(isWanted);
+    for (const stanza of found) this.arrived.splice(this.arrived.indexOf(stanza), 1);
     return found;
   }
 
@@ -98,7 +98,7 @@ class Actor {
 }
 
 /** Resolves once so many sessions have a snapshot. */
-async function kept(count: number): Promise<void> {
+async function stored(count: number): Promise<void> {
   const line = `\nwaxwing_session_snapshots ${count}\n`;
   await within(patience, `${count} sessions being kept`, async () => {
     while (!(await metrics()).includes(line)) await pause(50);
@@ -142,18 +142,18 @@ test('idle clients resume, others start a new session', { timeout: 60_000 }, asy
     await friend.says(`<presence type='subscribed' to='juliet@localhost'/>`);
   }
   for (const one of [juliet, romeo, nurse]) await one.syncs();
-  assert.equal(juliet.heard.filter(({ attrs: { from } }) => from === `${room}/Juliet`).length, 1);
+  assert.equal(juliet.arrived.filter(({ attrs: { from } }) => from === `${room}/Juliet`).length, 1);
   // Juliet has received one message that she has not acknowledged, and one was not sent to her yet.
   juliet.acknowledges = false;
   await romeo.chats('juliet@localhost', 'unacknowledged');
   await juliet.hears(1, hasBody);
   juliet.client.cut();
   await romeo.chats('juliet@localhost', 'unsent');
-  await kept(3);
+  await stored(3);
 
   await t.test('§5: counts, messages and presence', async () => {
     await romeo.says(`<presence to='nobody@localhost'/>`);
-    juliet.heard.length = 0;
+    juliet.arrived.length = 0;
     await crashes(juliet, romeo, nurse);
     assert.equal(await romeo.returns(), 'refused');
     await romeo.chats('juliet@localhost', 'meanwhile');
@@ -182,29 +182,29 @@ test('idle clients resume, others start a new session', { timeout: 60_000 }, asy
   });
 
   await t.test('RFC 6121 §4.5: contacts are notified of the lost session, and of its successor', async () => {
-    const heard = await juliet.hears(2, ({ name, attrs }) => name === 'presence' && attrs.from === romeo.address);
+    const arrived = await juliet.hears(2, ({ name, attrs }) => name === 'presence' && attrs.from === romeo.address);
     assert.deepEqual(
-      heard.map(({ attrs }) => attrs.type),
+      arrived.map(({ attrs }) => attrs.type),
       ['unavailable', undefined],
     );
-    assert.deepEqual(juliet.heard.filter(gone(nurse.address)), [], 'the nurse was not lost');
+    assert.deepEqual(juliet.arrived.filter(gone(nurse.address)), [], 'the nurse was not lost');
   });
 
   await t.test('repeatedly, as long as the session is idle', async () => {
-    await kept(3);
+    await stored(3);
     await crashes(juliet, nurse);
-    await kept(3);
+    await stored(3);
     await crashes(romeo);
     for (const one of [juliet, romeo, nurse]) {
-      one.heard.length = 0;
+      one.arrived.length = 0;
       assert.equal(await one.returns(), 'resumed');
       await one.syncs();
-      assert.deepEqual(one.heard, []);
+      assert.deepEqual(one.arrived, []);
     }
   });
 
   await t.test('events that make a snapshot stale shortly before', async () => {
-    await kept(3);
+    await stored(3);
     // Romeo by sending, Juliet by receiving, the nurse not at all.
     await romeo.chats('juliet@localhost', 'just before');
     await crashes(juliet, romeo, nurse);
@@ -216,17 +216,17 @@ test('idle clients resume, others start a new session', { timeout: 60_000 }, asy
     await juliet.syncs();
     const bodies = await juliet.bodies(1);
     assert.equal(bodies.filter((body) => body === 'after').length, 1);
-    assert.equal(romeo.heard.filter(({ attrs }) => attrs.type === 'error').length, 0);
+    assert.equal(romeo.arrived.filter(({ attrs }) => attrs.type === 'error').length, 0);
   });
 
   await t.test(
     'a client that received more than its snapshot has starts a new session, and nothing is lost',
     async () => {
-      await kept(3);
+      await stored(3);
       juliet.client.cut();
       await romeo.chats('juliet@localhost', 'while she is away');
-      await kept(3);
-      juliet.heard.length = 0;
+      await stored(3);
+      juliet.arrived.length = 0;
       // The snapshot has the message as undelivered. She receives it, but does not acknowledge it.
       juliet.acknowledges = false;
       assert.equal(await juliet.returns(), 'resumed');

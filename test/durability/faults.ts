@@ -40,7 +40,7 @@ interface Said {
 class Speaker {
   readonly client: Client;
   readonly #port: () => number;
-  readonly #said: Said[] = [];
+  readonly #sent: Said[] = [];
   readonly #open = new Map<string, (error: Element | undefined) => void>();
   readonly #found = new Map<string, string[]>();
   #count = 0;
@@ -76,9 +76,9 @@ class Speaker {
         const [condition] = error?.getChildElements().filter((child) => child.getNS() === NS.stanzas) ?? [];
         const refusal =
           error === undefined ? undefined : { condition: condition?.name ?? '', type: error.attrs.type ?? '' };
-        const said = { id, kind, number, refusal };
-        this.#said.push(said);
-        resolve(said);
+        const sent = { id, kind, number, refusal };
+        this.#sent.push(sent);
+        resolve(sent);
       };
       this.#open.set(id, ended);
       const value = `version-${number} ${padding}`;
@@ -124,7 +124,7 @@ class Speaker {
       room: await this.#archive(this.client, room),
     };
     await other.leave();
-    for (const { id, kind, refusal } of this.#said) {
+    for (const { id, kind, refusal } of this.#sent) {
       if (kind !== 'chat' && kind !== 'room') continue;
       for (const name of kind === 'room' ? (['room'] as const) : (['own', 'other'] as const)) {
         const copies = archives[name].filter((one) => one === id).length;
@@ -135,8 +135,8 @@ class Speaker {
       }
     }
     for (const kind of ['private', 'contact', 'pep'] as const) {
-      const taken = this.#said.findLast((said) => said.kind === kind && said.refusal === undefined)?.number ?? 0;
-      const last = this.#said.findLast((said) => said.kind === kind)?.number ?? 0;
+      const taken = this.#sent.findLast((sent) => sent.kind === kind && sent.refusal === undefined)?.number ?? 0;
+      const last = this.#sent.findLast((sent) => sent.kind === kind)?.number ?? 0;
       const answer = String(await this.client.request('get', reads[kind]));
       const found = Number(/version-(\d+)/.exec(answer)?.[1] ?? 0);
       if (strictly) assert.equal(found, taken, `${kind} is number ${found}; the last that was taken is ${taken}`);
@@ -187,7 +187,7 @@ async function suffer(t: TestContext, server: ServerProcess, fault: Fault): Prom
   const speaker = new Speaker(port);
   t.after(() => speaker.client.cut());
   await speaker.client.connect();
-  const refused = (said: readonly Said[]) => said.flatMap(({ refusal }) => refusal ?? []);
+  const refused = (sent: readonly Said[]) => sent.flatMap(({ refusal }) => refusal ?? []);
   assert.deepEqual(refused(await speaker.burst()), [], 'refused before there was a fault');
   server.takeLog();
 

@@ -174,13 +174,13 @@ export const manners: Readonly<Record<string, Manner>> = {
     ];
     const before = async (): Promise<void> => {
       while (!villain.isOver) {
-        const stranger = villain.connect();
+        const unauthenticated = villain.connect();
         villain.say(
-          stranger,
+          unauthenticated,
           `<stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}' version='1.0' to='localhost' from='a@b/${'・'.repeat(2047)}ア'>`,
         );
         await pause(50);
-        stranger.end();
+        unauthenticated.end();
       }
     };
     await Promise.all([villain.press(wire, () => villain.random.pick(texts)), before()]);
@@ -385,12 +385,12 @@ export const manners: Readonly<Record<string, Manner>> = {
 
   'half stanzas': async (villain) => {
     const header = `<stream:stream xmlns='${NS.client}' xmlns:stream='${NS.stream}' to='localhost' version='1.0'>`;
-    const strangers = Array.from({ length: 100 }, () => villain.connect());
+    const connections = Array.from({ length: 100 }, () => villain.connect());
     const members = await villain.enterOften(8);
     for (const wire of members)
       villain.say(wire, `<message to='${villain.accomplice}'><body>${longText.slice(0, 200_000)}`);
     for (let at = 0; !villain.isOver; at++) {
-      for (const wire of strangers) villain.say(wire, header[at] ?? ' ');
+      for (const wire of connections) villain.say(wire, header[at] ?? ' ');
       for (const wire of members) villain.say(wire, 'h');
       await pause(20);
     }

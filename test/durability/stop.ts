@@ -37,8 +37,8 @@ test(`${rounds} stops, seed ${seed}`, { timeout: 60_000 + rounds * 40_000 }, asy
       for (const { client } of world.actors) client.end = undefined;
       const there = world.actors.filter(({ client, habit }) => client.online && habit === 'steady');
       await server.stop();
-      for (const { name, said } of bystanders)
-        assert.match(await said, /<system-shutdown .*(<\/stream:stream>|<close [^>]*>)$/s, name);
+      for (const { name, sent } of bystanders)
+        assert.match(await sent, /<system-shutdown .*(<\/stream:stream>|<close [^>]*>)$/s, name);
       for (const { address, client } of there)
         assert.deepEqual(client.end, { condition: 'system-shutdown', closed: true, reset: false }, address);
       for (const { address, client } of world.actors)
@@ -61,7 +61,7 @@ test(`${rounds} stops, seed ${seed}`, { timeout: 60_000 + rounds * 40_000 }, asy
 /** A connection without a resumable session, and everything received on it until it was closed. */
 interface Bystander {
   readonly name: string;
-  readonly said: Promise<string>;
+  readonly sent: Promise<string>;
 }
 
 const header = `<stream:stream to='localhost' version='1.0' xmlns='${NS.client}' xmlns:stream='${NS.stream}'>`;
@@ -81,40 +81,40 @@ const raw: readonly ((server: ServerProcess) => Promise<Bystander>)[] = [
 
 /** Sends elements one by one, each after the answer to the previous one; the last answer contains `until`. */
 async function stream(name: string, socket: Socket, says: readonly string[], until: string): Promise<Bystander> {
-  let heard = '';
+  let received = '';
   socket.setEncoding('utf8').on('data', (text: string) => {
-    heard += text;
+    received += text;
   });
   const answers = ['</stream:features>', '<success', '</stream:features>', until];
   for (const [n, text] of says.entries()) {
-    heard = '';
+    received = '';
     socket.write(text);
     const answer = n === says.length - 1 ? until : answers[n]!;
     await within(patience, `an answer to ${name}`, async () => {
-      while (!heard.includes(answer)) await once(socket, 'data');
+      while (!received.includes(answer)) await once(socket, 'data');
     });
   }
-  const said = new Promise<string>((resolve, reject) => {
+  const sent = new Promise<string>((resolve, reject) => {
     socket.once('error', reject);
-    socket.once('end', () => resolve(heard));
+    socket.once('end', () => resolve(received));
   });
-  return { name, said: within(patience * 2, `the end of ${name}`, () => said) };
+  return { name, sent: within(patience * 2, `the end of ${name}`, () => sent) };
 }
 
 /** RFC 7395. */
 async function framed(server: ServerProcess): Promise<Bystander> {
   const socket = new WebSocket(`ws://127.0.0.1:${server.port('http')}/xmpp-websocket`, 'xmpp');
   await once(socket, 'open');
-  let heard = '';
-  const said = new Promise<string>((resolve, reject) => {
+  let received = '';
+  const sent = new Promise<string>((resolve, reject) => {
     socket.on('message', (data) => {
-      heard += String(data);
+      received += String(data);
       if (String(data).startsWith('<close')) socket.send(`<close xmlns='${NS.framing}'/>`);
     });
     socket.once('error', reject);
-    socket.once('close', () => resolve(heard));
+    socket.once('close', () => resolve(received));
   });
   socket.send(`<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`);
   await once(socket, 'message');
-  return { name: 'who comes by WebSocket', said: within(patience * 2, 'the end of a WebSocket', () => said) };
+  return { name: 'who comes by WebSocket', sent: within(patience * 2, 'the end of a WebSocket', () => sent) };
 }

@@ -107,12 +107,12 @@ export class Villain {
   async answer(wire: Wire, payload: string, to: string, type = 'get'): Promise<string> {
     const id = this.fresh();
     let text = '';
-    const hear = (chunk: string): void => void (text += chunk);
-    wire.socket.on('data', hear);
+    const receive = (chunk: string): void => void (text += chunk);
+    wire.socket.on('data', receive);
     const timer = setTimeout(() => wire.end(), patience);
     await wire.ask(`<iq type='${type}' id='${id}' to='${to}'>${payload}</iq>`, `id="${id}"`).catch(() => {});
     clearTimeout(timer);
-    wire.socket.off('data', hear);
+    wire.socket.off('data', receive);
     return text;
   }
 

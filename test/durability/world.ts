@@ -87,7 +87,7 @@ export class Actor {
   /** Pages of archives that are on their way, by query. */
   readonly #pages = new Map<string, Archived[]>();
   #queries = 0;
-  readonly kept: Record<Thing, Kept>;
+  readonly stored: Record<Thing, Kept>;
   /** Whose presence it requested last, and whose it cancelled. */
   readonly asked = new Map<string, boolean>();
   /** Who asked for its presence. */
@@ -118,7 +118,7 @@ export class Actor {
     });
     const bare = address.split('/')[0]!;
     this.isOneOfSeveral = cast.filter(([other]) => other.startsWith(`${bare}/`)).length > 1;
-    this.kept = Object.fromEntries(things.map((thing) => [thing, { sent: 0, confirmed: 0 }])) as Record<Thing, Kept>;
+    this.stored = Object.fromEntries(things.map((thing) => [thing, { sent: 0, confirmed: 0 }])) as Record<Thing, Kept>;
   }
 
   #join(room: string): string {
@@ -132,7 +132,7 @@ export class Actor {
     const result = stanza.getChild('result', NS.mam);
     if (result !== undefined) this.#found(result);
     else if (stanza.attrs.type === 'error') this.#refused(stanza);
-    else if (stanza.attrs.type === 'groupchat') this.#heard(stanza);
+    else if (stanza.attrs.type === 'groupchat') this.#arrived(stanza);
     else this.#told(stanza);
   }
 
@@ -161,7 +161,7 @@ export class Actor {
     this.#highest.set(from, Math.max(before, number));
   }
 
-  #heard(stanza: Element): void {
+  #arrived(stanza: Element): void {
     const { id = '', from = '' } = stanza.attrs;
     const room = from.split('/')[0]!;
     const as = stanza.getChild('stanza-id', NS.stanzaId)?.attrs.id;
@@ -213,13 +213,13 @@ export class Actor {
 
   /** Writes the next version of something. */
   keep(thing: Thing): void {
-    const kept = this.kept[thing];
-    const version = ++kept.sent;
+    const stored = this.stored[thing];
+    const version = ++stored.sent;
     this.client.ask(
       'set',
       written(thing, version, this.client.bare),
       (answer) => {
-        if (answer.attrs.type === 'result') kept.confirmed = Math.max(kept.confirmed, version);
+        if (answer.attrs.type === 'result') stored.confirmed = Math.max(stored.confirmed, version);
         else this.wrong.push(`${this.address} may not write ${thing}: ${answer}`);
       },
       placeOf(thing),
@@ -442,7 +442,7 @@ export class World {
     // Two clients of one account write the same data: only data with one writer can be compared.
     if (actor.isOneOfSeveral) return;
     for (const thing of things) {
-      const { sent, confirmed } = actor.kept[thing];
+      const { sent, confirmed } = actor.stored[thing];
       const found = await actor.read(thing);
       assert.ok(
         found >= confirmed && found <= sent,
@@ -462,8 +462,8 @@ export class World {
         wanted,
         `${actor.address} asked ${contact} last: ${wanted}; ${item}`,
       );
-      const heard = this.#byAccount.get(contact)!.some(({ requests }) => requests.has(actor.client.bare));
-      if (wanted) assert.ok(heard, `${contact} has not heard that ${actor.address} asks for its presence`);
+      const arrived = this.#byAccount.get(contact)!.some(({ requests }) => requests.has(actor.client.bare));
+      if (wanted) assert.ok(arrived, `${contact} has not heard that ${actor.address} asks for its presence`);
     }
   }
 

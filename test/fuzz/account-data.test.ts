@@ -196,8 +196,8 @@ test('no stored account data makes a request fail', async () => {
 
   for (let round = 0; round < rounds; round++) {
     const client = pick([alice, alice, alice, bob]);
-    const said = pick(requests)();
-    const request = client === alice ? said : said.replace(/^<iq /, "<iq to='alice@example.org' ");
+    const sent = pick(requests)();
+    const request = client === alice ? sent : sent.replace(/^<iq /, "<iq to='alice@example.org' ");
     const answers = (await client.asks(request)).split('\n').filter((one) => /^<iq [^>]*id="q"/.test(one));
     assert.equal(answers.length, request.startsWith('<iq') ? 1 : 0, request);
     assert.ok(!answers.join('').includes('<internal-server-error'), request);

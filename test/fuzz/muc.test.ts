@@ -125,7 +125,7 @@ test('no request to a room makes it fail', async () => {
     () => `<ping xmlns='${NS.ping}'/>`,
     () => `<metadata xmlns='${NS.mam}'/>`,
   ];
-  const said = [
+  const sent = [
     () => '<body>hail</body>',
     () => `<subject>${escapeAttribute(pick(texts))}</subject>`,
     () => `<x xmlns='${NS.mucUser}'>${some(() => `<${pick(['invite', 'decline'])}${attribute('to', jids)}/>`)}</x>`,
@@ -151,7 +151,7 @@ test('no request to a room makes it fail', async () => {
     () => `<presence to='@'>${entering()}</presence>`,
     () => `<presence to='@'>${entering()}</presence>`,
     () =>
-      `<message${attribute('type', ['groupchat', 'groupchat', 'chat', 'error', 'headline'])} to='@' id='m'>${some(pick(said))}${some(pick(said))}</message>`,
+      `<message${attribute('type', ['groupchat', 'groupchat', 'chat', 'error', 'headline'])} to='@' id='m'>${some(pick(sent))}${some(pick(sent))}</message>`,
     () => `<iq type='${pick(['get', 'set'])}' id='q' to='@'>${pick(payloads)()}</iq>`,
     () => `<iq type='${pick(['get', 'set'])}' id='q' to='@'>${pick(payloads)()}</iq>`,
     () => `<iq type='${pick(['result', 'error'])}' id='q' to='@'/>`,

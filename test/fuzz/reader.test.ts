@@ -248,8 +248,8 @@ function checkStanza(stanza: Stanza): void {
     const first = children.find((child) => child.is(name, ns) && child.getNS() === ns)!;
     assert.equal(stanza.text(ns, name), first.getText());
     const rest = stanza.without(ns, name).plus(el('end', { xmlns: 'urn:end' }, 'ö'));
-    const kept = names.filter((other) => other.ns !== ns || other.name !== name);
-    assert.deepEqual(rest.childNames(), [...kept, { ns: 'urn:end', name: 'end' }]);
+    const stored = names.filter((other) => other.ns !== ns || other.name !== name);
+    assert.deepEqual(rest.childNames(), [...stored, { ns: 'urn:end', name: 'end' }]);
     assert.deepEqual(Stanza.parse(rest.toXml(NS.client)).childNames(), rest.childNames());
   }
 }

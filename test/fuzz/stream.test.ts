@@ -27,7 +27,7 @@ const header = `<?xml version='1.0'?><stream:stream xmlns='${NS.client}' xmlns:s
 const victim = 'victim@localhost/desk';
 
 /** Before the login: whole connections. */
-const strangers: readonly (readonly string[])[] = [
+const unauthenticated: readonly (readonly string[])[] = [
   [header, `<starttls xmlns='${NS.tls}'/>`, header],
   [
     header,
@@ -104,12 +104,12 @@ async function round(scene: Scene, seed: number): Promise<void> {
     address: `127.5.${1 + ((seed >> 8) & 0xff)}.${1 + (seed & 0xfd)}`,
     name: `seed ${seed}`,
   };
-  const isStranger = random() < 0.5;
-  const peer: Peer = isStranger
+  const isUnauthenticated = random() < 0.5;
+  const peer: Peer = isUnauthenticated
     ? await scene.connect(options)
     : await scene.actor(`mallory@localhost/${seed}`, options);
-  const script = isStranger
-    ? pick(strangers)
+  const script = isUnauthenticated
+    ? pick(unauthenticated)
     : Array.from({ length: 1 + Math.floor(random() * 8) }, () => pick(sayings));
   peer.pieceSize = pick([1 + Math.floor(random() * 50), Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]);
   const isWebSocket = transport === 'websocket';

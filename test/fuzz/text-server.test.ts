@@ -125,7 +125,7 @@ async function client(scene: Scene, address: string, transport: TransportName, h
   return peer;
 }
 
-function heard(peer: Peer): Tree[] {
+function received(peer: Peer): Tree[] {
   const trees = peer.forgets().map((element: Element) => treeOf(element));
   for (const tree of trees)
     assert.notEqual(attribute(tree, 'type'), 'error', `${peer.jid} was refused: ${JSON.stringify(tree)}`);
@@ -216,12 +216,12 @@ class Play {
     for (const peer of [...senders, balcony, chamber]) await peer.syncs();
     for (const peer of [balcony, chamber]) {
       await peer.syncs();
-      const got = heard(peer).map((tree) => this.#expected.check(wrapped(tree) ?? tree, juliet));
+      const got = received(peer).map((tree) => this.#expected.check(wrapped(tree) ?? tree, juliet));
       // Two connections of one sender: each is in order of its own.
       assert.deepEqual(got.sort(), sent.toSorted(), `to ${peer.jid}`);
     }
-    heard(senders[0]);
-    heard(senders[1]);
+    received(senders[0]);
+    received(senders[1]);
     await this.#archived(senders[0], undefined, romeo, sent);
     await this.#archived(chamber, undefined, juliet, sent);
   }
@@ -232,7 +232,7 @@ class Play {
       `<iq type='set' id='page'${to}><query xmlns='${NS.mam}'><set xmlns='${NS.rsm}'><max>${sent.length}</max><before/></set></query></iq>`,
     );
     await peer.syncs();
-    const got = heard(peer).flatMap((tree) => {
+    const got = received(peer).flatMap((tree) => {
       const message = wrapped(tree);
       return message === undefined ? [] : [this.#expected.check(message, by)];
     });
@@ -248,7 +248,7 @@ class Play {
     }
     await scene.stage.settle();
     for (const peer of [sender, ...others]) {
-      const got = heard(peer).map((tree) => this.#expected.check(tree, room));
+      const got = received(peer).map((tree) => this.#expected.check(tree, room));
       assert.deepEqual(got, sent, `in the room to ${peer.jid}`);
     }
     await this.#archived(others[0], room, room, sent);
@@ -258,7 +258,7 @@ class Play {
       `<presence to='${room}/paris'><x xmlns='${NS.muc}'><history maxstanzas='${HISTORY}'/></x></presence>`,
     );
     await late.syncs();
-    const got = heard(late).flatMap((tree) =>
+    const got = received(late).flatMap((tree) =>
       tree[1] === 'message' && find(tree, NS.client, 'body') ? [this.#expected.check(tree, room)] : [],
     );
     assert.deepEqual(got, sent.slice(-HISTORY), 'in the history of the room');
@@ -290,14 +290,14 @@ class Play {
       back = await scene.actor(address, { transport });
       await back.sends('<presence/>');
       await back.syncs();
-      came = heard(back);
+      came = received(back);
     } else {
       back = await scene.known(address, { transport });
       await back.sends(`<resume xmlns='${NS.sm}' previd='${escapeAttribute(previd)}' h='0'/>`);
       await back.receives(`<resumed xmlns='${NS.sm}'/>`);
       back.jid = address;
       await back.syncs();
-      came = heard(back).filter(([ns]) => ns !== NS.sm);
+      came = received(back).filter(([ns]) => ns !== NS.sm);
       await back.sends(`<a xmlns='${NS.sm}' h='${came.length}'/>`);
     }
     const got = came.flatMap((tree) => (tree[1] === 'message' ? [this.#expected.check(tree, mercutio)] : []));
@@ -315,16 +315,16 @@ class Play {
     const previd = (await before.managesStream()).attrs.id!;
     before.cut();
     const sent: string[] = [];
-    const said: string[] = [];
+    const messages: string[] = [];
     for (let count = 0; count < BATCH; count++) {
       sent.push(await this.#says(stream, mercutio, 'chat', false));
-      said.push(await this.#says(stream, room, 'groupchat', false));
+      messages.push(await this.#says(stream, room, 'groupchat', false));
     }
     await stream.syncs();
     for (let count = 0; count < BATCH; count++) sent.push(await this.#says(socket, mercutio, 'chat', true));
     await socket.syncs();
-    heard(stream);
-    heard(socket);
+    received(stream);
+    received(socket);
     await scene.stage.restart();
 
     const back = await scene.known(address);
@@ -332,17 +332,17 @@ class Play {
     await back.receives(`<resumed xmlns='${NS.sm}'/>`);
     back.jid = address;
     await back.syncs();
-    const got = heard(back).flatMap((tree) => (tree[1] === 'message' ? [this.#expected.check(tree, mercutio)] : []));
+    const got = received(back).flatMap((tree) => (tree[1] === 'message' ? [this.#expected.check(tree, mercutio)] : []));
     assert.deepEqual(got, sent, 'in a session that was resumed after a restart');
     await this.#archived(back, undefined, mercutio, sent);
     await back.sends(
-      `<presence to='${room}/ghost'><x xmlns='${NS.muc}'><history maxstanzas='${said.length}'/></x></presence>`,
+      `<presence to='${room}/ghost'><x xmlns='${NS.muc}'><history maxstanzas='${messages.length}'/></x></presence>`,
     );
     await back.syncs();
-    const history = heard(back).flatMap((tree) =>
+    const history = received(back).flatMap((tree) =>
       tree[1] === 'message' && find(tree, NS.client, 'body') ? [this.#expected.check(tree, room)] : [],
     );
-    assert.deepEqual(history, said.slice(-history.length), 'in the history of a room that was loaded again');
+    assert.deepEqual(history, messages.slice(-history.length), 'in the history of a room that was loaded again');
     assert.ok(history.length >= Math.min(BATCH, HISTORY));
   }
 
@@ -364,7 +364,7 @@ class Play {
         `<iq type='set' id='sub' to='${romeo}'><pubsub xmlns='${NS.pubsub}'><subscribe node='${node}' jid='${balcony.jid}'/></pubsub></iq>`,
       );
       await balcony.syncs();
-      for (const peer of [publisher, balcony]) heard(peer);
+      for (const peer of [publisher, balcony]) received(peer);
     }
     publisher.pieceSize = 1 + this.#random(100);
     await publisher.sends(
@@ -372,7 +372,7 @@ class Play {
     );
     await publisher.syncs();
     await balcony.syncs();
-    const [event] = heard(balcony);
+    const [event] = received(balcony);
     const items = find(find(event, `${NS.pubsub}#event`, 'event'), `${NS.pubsub}#event`, 'items');
     const item = find(items, `${NS.pubsub}#event`, 'item');
     assert.equal(item && attribute(item, 'id'), `é漢${round}`);
@@ -382,9 +382,9 @@ class Play {
       `<iq xmlns='${NS.client}' type='get' id='items' to='${romeo}'><pubsub xmlns='${NS.pubsub}'><items node='${node}'/></pubsub></iq>`,
     );
     await chamber.syncs();
-    const answer = find(heard(chamber)[0], NS.pubsub, 'pubsub');
-    const kept = find(find(answer, NS.pubsub, 'items'), NS.pubsub, 'item');
-    assert.equal(JSON.stringify(kept && elementsOf(kept)[0]), wanted, 'an item');
+    const answer = find(received(chamber)[0], NS.pubsub, 'pubsub');
+    const retained = find(find(answer, NS.pubsub, 'items'), NS.pubsub, 'item');
+    assert.equal(JSON.stringify(retained && elementsOf(retained)[0]), wanted, 'an item');
 
     await publisher.sends(`<iq type='set' id='private'><query xmlns='${NS.private}'>${payload}</query></iq>`);
     publisher.pieceSize = Number.POSITIVE_INFINITY;
@@ -392,7 +392,7 @@ class Play {
       `<iq type='get' id='private'><query xmlns='${NS.private}'><${name} xmlns=${generator.spelled(ns)}/></query></iq>`,
     );
     await publisher.syncs();
-    const stored = find(heard(publisher).at(-1), NS.private, 'query');
+    const stored = find(received(publisher).at(-1), NS.private, 'query');
     assert.equal(JSON.stringify(stored && elementsOf(stored)[0]), wanted, 'private storage');
   }
 }

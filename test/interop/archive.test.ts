@@ -30,9 +30,9 @@ function read(one: Way, other: Way): void {
   let juliet: string;
   let romeo: string;
   /** Sent messages in order, with their ids in the archive of `a`. */
-  const said: { readonly body: string; readonly id: string }[] = [];
+  const sent: { readonly body: string; readonly id: string }[] = [];
 
-  const heard = async (device: Device, body: string, wanted: object = {}): Promise<string> => {
+  const received = async (device: Device, body: string, wanted: object = {}): Promise<string> => {
     const id = (await device.inbox.next('message', { body, ...wanted })).ids[juliet];
     assert.ok(id !== undefined, `there is no id with ${body}`);
     return id;
@@ -52,37 +52,37 @@ function read(one: Way, other: Way): void {
       if (number % 3 === 2) {
         await a.say(romeo, body);
         await b.inbox.next('message', { body });
-        said.push({ body, id: await heard(second, body, { carbon: 'sent' }) });
+        sent.push({ body, id: await received(second, body, { carbon: 'sent' }) });
       } else {
         await b.say(a.jid, body);
-        const id = await heard(a, body);
-        assert.equal(await heard(second, body, { carbon: 'received' }), id);
-        said.push({ body, id });
+        const id = await received(a, body);
+        assert.equal(await received(second, body, { carbon: 'received' }), id);
+        sent.push({ body, id });
       }
     }
-    assert.deepEqual(told(await a.history({ with: romeo, max: 50 })), said);
-    assert.deepEqual(told(await second.history({ max: 50 })), said);
+    assert.deepEqual(reported(await a.history({ with: romeo, max: 50 })), sent);
+    assert.deepEqual(reported(await second.history({ max: 50 })), sent);
   });
 
   step('pages forward and backward', async () => {
     for (const max of [1, 5, 12]) {
-      assert.deepEqual(await pages(a, { with: romeo, max }), said);
-      assert.deepEqual(await pages(a, { with: romeo, max, before: '' }), said);
+      assert.deepEqual(await pages(a, { with: romeo, max }), sent);
+      assert.deepEqual(await pages(a, { with: romeo, max, before: '' }), sent);
     }
-    const middle = await a.history({ with: romeo, after: said[3]!.id, max: 3 });
-    assert.deepEqual(told(middle), said.slice(4, 7));
+    const middle = await a.history({ with: romeo, after: sent[3]!.id, max: 3 });
+    assert.deepEqual(reported(middle), sent.slice(4, 7));
     assert.equal(middle.isLast, false);
-    const earlier = await a.history({ with: romeo, before: said[3]!.id, max: 50 });
-    assert.deepEqual(told(earlier), said.slice(0, 3));
+    const earlier = await a.history({ with: romeo, before: sent[3]!.id, max: 50 });
+    assert.deepEqual(reported(earlier), sent.slice(0, 3));
     assert.equal(earlier.isLast, true);
     await assert.rejects(a.history({ after: 'nothing-has-this-id', max: 5 }), /item-not-found/);
-    assert.deepEqual(told(await a.history({ with: 'nobody@localhost', max: 5 })), []);
+    assert.deepEqual(reported(await a.history({ with: 'nobody@localhost', max: 5 })), []);
   });
 
   step('a returning client reads what follows its last message, and recognises it when it arrives live', async () => {
     await Promise.all([a.offline(), second.offline()]);
     await b.ping('localhost');
-    const last = said.at(-1)!.id;
+    const last = sent.at(-1)!.id;
     const missed = Array.from({ length: 7 }, (_, number) => `missed ${number}`);
     for (const body of missed) await b.say(juliet, body);
     // Answered after them.
@@ -94,8 +94,8 @@ function read(one: Way, other: Way): void {
       missed,
     );
     if (one.readsArchive !== true)
-      for (const { body, id } of found) assert.equal(await heard(a, body, { delayed: true }), id);
-    said.push(...found);
+      for (const { body, id } of found) assert.equal(await received(a, body, { delayed: true }), id);
+    sent.push(...found);
     assert.deepEqual(a.inbox.take('message'), [], 'nothing came twice');
     await a.offline();
     await a.online();
@@ -104,7 +104,7 @@ function read(one: Way, other: Way): void {
     await second.online();
     await second.ping('localhost');
     assert.deepEqual(second.inbox.take('message'), [], 'what another device was sent came again');
-    assert.deepEqual(told(await second.history({ max: 50 })), said);
+    assert.deepEqual(reported(await second.history({ max: 50 })), sent);
   });
 
   step('searches by time and by words', async () => {
@@ -112,13 +112,13 @@ function read(one: Way, other: Way): void {
     const start = new Date();
     for (const body of ['the Nightingale & the lark', 'no bird at all']) {
       await b.say(a.jid, body);
-      said.push({ body, id: await heard(a, body) });
+      sent.push({ body, id: await received(a, body) });
     }
-    assert.deepEqual(told(await a.history({ start, max: 50 })), said.slice(-2));
+    assert.deepEqual(reported(await a.history({ start, max: 50 })), sent.slice(-2));
     assert.ok((await a.features(juliet)).includes(NS.fullText));
-    assert.deepEqual(told(await a.history({ text: 'nightingale', max: 50 })), said.slice(-2, -1));
-    assert.deepEqual(told(await a.history({ text: 'lark', with: romeo, max: 50 })), said.slice(-2, -1));
-    assert.deepEqual(told(await a.history({ text: 'owl', max: 50 })), []);
+    assert.deepEqual(reported(await a.history({ text: 'nightingale', max: 50 })), sent.slice(-2, -1));
+    assert.deepEqual(reported(await a.history({ text: 'lark', with: romeo, max: 50 })), sent.slice(-2, -1));
+    assert.deepEqual(reported(await a.history({ text: 'owl', max: 50 })), []);
   });
 
   step('a retracted message is a tombstone (XEP-0424)', async () => {
@@ -139,7 +139,7 @@ function read(one: Way, other: Way): void {
       });
       if (device.retract !== undefined) assert.equal(buried.isTombstone, true);
     }
-    said.length = 0;
+    sent.length = 0;
   });
 
   step('preferences exclude messages (XEP-0441)', async () => {
@@ -161,7 +161,7 @@ function read(one: Way, other: Way): void {
 
 type Told = { readonly body: string; readonly id: string };
 
-const told = ({ messages }: Page): Told[] => messages.map(({ body, id }) => ({ body, id }));
+const reported = ({ messages }: Page): Told[] => messages.map(({ body, id }) => ({ body, id }));
 
 /** All results, page by page, in the order of sending. */
 async function pages(device: Device, query: Query): Promise<Told[]> {
@@ -170,8 +170,8 @@ async function pages(device: Device, query: Query): Promise<Told[]> {
   for (;;) {
     const page = await device.history(next);
     assert.ok(page.messages.length <= query.max, 'the page is too long');
-    if (query.before === undefined) found.push(...told(page));
-    else found.unshift(...told(page));
+    if (query.before === undefined) found.push(...reported(page));
+    else found.unshift(...reported(page));
     if (page.isLast) return found;
     assert.ok(page.messages.length > 0, 'there is more, but nothing came');
     next =

@@ -64,11 +64,11 @@ async function startCoturn(): Promise<Turn> {
   await writeFile(join(folder, 'turnserver.conf'), `${lines.join('\n')}\n`);
   const child = spawn('turnserver', ['-c', join(folder, 'turnserver.conf')], { stdio: ['ignore', 'pipe', 'ignore'] });
   const exited = once(child, 'exit');
-  const told: string[] = [];
+  const reported: string[] = [];
   await new Promise<void>((resolve, reject) => {
-    exited.then(() => reject(new Error(`coturn did not start:\n${told.slice(-20).join('\n')}`)), reject);
+    exited.then(() => reject(new Error(`coturn did not start:\n${reported.slice(-20).join('\n')}`)), reject);
     createInterface(child.stdout).on('line', (line) => {
-      if (told.length < 1000) told.push(line);
+      if (reported.length < 1000) reported.push(line);
       if (/TCP listener opened/.test(line)) resolve();
     });
   });

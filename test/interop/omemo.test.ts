@@ -19,7 +19,7 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
   let romeo: Device;
   const account = stage.account('phone');
   const other = stage.account('home');
-  const hears = async (who: Device, body: string, wanted: object = {}): Promise<void> => {
+  const receives = async (who: Device, body: string, wanted: object = {}): Promise<void> => {
     const { isEncrypted } = await who.inbox.next('message', { body, ...wanted });
     assert.equal(isEncrypted, true, `${body} was not encrypted`);
   };
@@ -28,9 +28,9 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
     [juliet, romeo] = await Promise.all([device(account), device(other)]);
     await Promise.all([juliet.online(), romeo.online()]);
     await juliet.sayEncrypted!(romeo.jid, 'Grüße <&> 🌼');
-    await hears(romeo, 'Grüße <&> 🌼', { from: juliet.jid });
+    await receives(romeo, 'Grüße <&> 🌼', { from: juliet.jid });
     await romeo.sayEncrypted!(juliet.jid, 'back');
-    await hears(juliet, 'back', { from: romeo.jid });
+    await receives(juliet, 'back', { from: romeo.jid });
   });
 
   step('two contacts, one with two devices', async () => {
@@ -47,11 +47,11 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
     await juliet.enableCarbons();
     await romeo.inbox.next('presence', { from: desk.jid, type: 'available' });
     await romeo.sayEncrypted!(juliet.jid, 'to both');
-    await hears(juliet, 'to both', { from: romeo.jid });
-    await hears(desk, 'to both', { from: romeo.jid, carbon: 'received' });
+    await receives(juliet, 'to both', { from: romeo.jid });
+    await receives(desk, 'to both', { from: romeo.jid, carbon: 'received' });
     await desk.sayEncrypted!(other.bare, 'from the desk');
-    await hears(romeo, 'from the desk', { from: desk.jid });
-    await hears(juliet, 'from the desk', { carbon: 'sent' });
+    await receives(romeo, 'from the desk', { from: desk.jid });
+    await receives(juliet, 'from the desk', { carbon: 'sent' });
   });
 
   step('an offline user decrypts later, and the other device from the archive', async () => {
@@ -60,7 +60,7 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
     for (const body of ['away 1', 'away 2', 'away 3']) await romeo.sayEncrypted!(account.bare, body);
     await romeo.ping('localhost');
     await juliet.online();
-    for (const body of ['away 1', 'away 2', 'away 3']) await hears(juliet, body, { delayed: true });
+    for (const body of ['away 1', 'away 2', 'away 3']) await receives(juliet, body, { delayed: true });
     await desk.online();
     const { messages } = await desk.history({ with: other.bare, before: '', max: 3 });
     assert.deepEqual(
@@ -87,12 +87,13 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
     assert.deepEqual((await people(romeo)).sort(), [account.bare, other.bare].sort());
     await juliet.sayEncrypted!(room, 'among us', await people(juliet));
     for (const who of [juliet, desk, romeo])
-      await hears(who, 'among us', { from: `${room}/Juliet`, type: 'groupchat' });
+      await receives(who, 'among us', { from: `${room}/Juliet`, type: 'groupchat' });
     await romeo.sayEncrypted!(room, 'only us', await people(romeo));
-    for (const who of [juliet, desk, romeo]) await hears(who, 'only us', { from: `${room}/Romeo`, type: 'groupchat' });
+    for (const who of [juliet, desk, romeo])
+      await receives(who, 'only us', { from: `${room}/Romeo`, type: 'groupchat' });
     await romeo.rooms.leave(room, 'Romeo');
     await juliet.sayEncrypted!(room, 'while romeo is away', await people(juliet));
-    await hears(desk, 'while romeo is away');
+    await receives(desk, 'while romeo is away');
     await romeo.rooms.enter(room, 'Romeo', { max: 0 });
     const { messages } = await romeo.history({ before: '', max: 1 }, room);
     assert.deepEqual(

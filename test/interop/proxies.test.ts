@@ -34,9 +34,9 @@ async function freePorts(count: number): Promise<number[]> {
 
 /** Resolves once all ports are listened on. */
 async function listening(program: string, child: ChildProcess, ports: readonly number[]): Promise<void> {
-  let said = '';
+  let sent = '';
   child.stderr!.on('data', (chunk) => {
-    said = `${said}${chunk}`.slice(-2000);
+    sent = `${sent}${chunk}`.slice(-2000);
   });
   const accepts = (port: number) =>
     new Promise<boolean>((resolve) => {
@@ -48,7 +48,7 @@ async function listening(program: string, child: ChildProcess, ports: readonly n
   await within(10_000, `the start of ${program}`, async () => {
     for (const port of ports)
       while (!(await accepts(port))) {
-        assert.equal(child.exitCode, null, `${program} did not start: ${said}`);
+        assert.equal(child.exitCode, null, `${program} did not start: ${sent}`);
         await pause(20);
       }
   });

@@ -43,7 +43,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
   let member: Device;
   let guest: Device;
   /** The room's archive id of a message that the owner has received, by text. */
-  const heard = new Map<string, string>();
+  const received = new Map<string, string>();
   /** What each is known by in the room (XEP-0421). */
   let guestId: string | undefined;
 
@@ -63,7 +63,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
       assert.ok(copy.occupant !== undefined);
       assert.equal(copy.occupant, first!.occupant);
     }
-    heard.set(body, id);
+    received.set(body, id);
     return id;
   };
   const see = (devices: readonly Device[], wanted: Partial<Occupant>): Promise<Occupant[]> =>
@@ -118,7 +118,7 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     assert.deepEqual([own.affiliation, own.role], ['member', 'participant']);
     for (const body of ['one', 'two', 'three']) {
       const old = await member.inbox.next('message', { from: `${room}/Öwner <1>`, body, delayed: true });
-      assert.equal(old.ids[room], heard.get(body));
+      assert.equal(old.ids[room], received.get(body));
     }
     await see([member], { from: `${room}/Öwner <1>`, affiliation: 'owner', role: 'moderator' });
     await see([owner], { from: `${room}/Member`, affiliation: 'member', type: 'available' });
@@ -190,14 +190,14 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     for (const device of [owner, member, guest].filter(({ rooms }) => rooms.moderate !== undefined))
       await device.inbox.next('moderated', { from: room, id, reason: 'be <nice>' });
     for (const device of [owner, member, guest]) {
-      const { messages } = await device.history({ after: heard.get('still me')!, max: 50 }, room);
-      const kept = messages.find((message) => message.id === id);
-      assert.ok(kept !== undefined, 'there is no tombstone');
-      assert.equal(kept.body, '');
-      assert.equal(kept.isTombstone, device.library !== 'StanzaJS');
+      const { messages } = await device.history({ after: received.get('still me')!, max: 50 }, room);
+      const stored = messages.find((message) => message.id === id);
+      assert.ok(stored !== undefined, 'there is no tombstone');
+      assert.equal(stored.body, '');
+      assert.equal(stored.isTombstone, device.library !== 'StanzaJS');
     }
     await assert.rejects(
-      (guest.rooms.moderate ?? (() => Promise.reject(new Error('forbidden'))))(room, heard.get('one')!, ''),
+      (guest.rooms.moderate ?? (() => Promise.reject(new Error('forbidden'))))(room, received.get('one')!, ''),
       /forbidden/,
     );
     for (const device of [owner, member, guest]) drop(device, 'message');
@@ -226,8 +226,8 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     await see([owner, member], { from: `${room}/Guest`, type: 'unavailable' });
     assert.equal(await guest.rooms.isIn(room, 'Guest'), false);
     const since = new Date();
-    const said = Array.from({ length: 25 }, (_, number) => `missed ${number}`);
-    for (const [at, text] of said.entries())
+    const sent = Array.from({ length: 25 }, (_, number) => `missed ${number}`);
+    for (const [at, text] of sent.entries())
       await (at % 2 === 0
         ? speaks(owner, 'Öwner <1>', text, [owner, member])
         : speaks(member, 'Mémber', text, [owner, member]));
@@ -235,27 +235,27 @@ function meet(room: string, cast: readonly [Way, Way, Way]): void {
     assert.equal(back.occupant, guestId, 'the same person has another occupant id');
     assert.deepEqual(drop(guest, 'message'), [], 'no history was wanted');
     const found: string[] = [];
-    let after = heard.get('here again')!;
+    let after = received.get('here again')!;
     for (let isLast = false; !isLast; ) {
       const page = await guest.history({ after, max: 10 }, room);
       for (const { id, body, from } of page.messages) {
-        assert.equal(id, heard.get(body), body);
+        assert.equal(id, received.get(body), body);
         assert.equal(bare(from), room);
         found.push(body);
       }
       after = page.messages.at(-1)?.id ?? after;
       isLast = page.isLast;
     }
-    assert.deepEqual(found, said);
+    assert.deepEqual(found, sent);
     const byTime = await guest.history({ start: since, max: 50 }, room);
     assert.deepEqual(
       byTime.messages.map(({ body }) => body),
-      said,
+      sent,
     );
     const latest = await guest.history({ before: '', max: 5 }, room);
     assert.deepEqual(
       latest.messages.map(({ body }) => body),
-      said.slice(-5),
+      sent.slice(-5),
     );
     assert.equal(latest.isLast, false);
   });

@@ -173,10 +173,10 @@ export class ServerProcess {
   /** Ends it in order. Rejects where it does not end, or not well. */
   async stop(): Promise<void> {
     const child = this.#process;
-    const told = (what: string) => `the server ${what}:\n${this.log.slice(-20).join('\n')}`;
-    assert.ok(this.running, told(`was gone already, by ${child?.signalCode ?? child?.exitCode}`));
+    const reported = (what: string) => `the server ${what}:\n${this.log.slice(-20).join('\n')}`;
+    assert.ok(this.running, reported(`was gone already, by ${child?.signalCode ?? child?.exitCode}`));
     await this.#end('SIGTERM');
-    assert.equal(child?.exitCode ?? child?.signalCode, 0, told('did not stop well'));
+    assert.equal(child?.exitCode ?? child?.signalCode, 0, reported('did not stop well'));
   }
 
   async #end(signal: NodeJS.Signals): Promise<void> {

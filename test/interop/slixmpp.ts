@@ -27,7 +27,7 @@ const program = join(sources, 'slixmpp_device.py');
 
 export function slixmpp(options: SlixmppOptions): Device {
   const inbox = new Inbox(`${options.bare}/${options.resource} (slixmpp)`);
-  const waiting = new Map<number, (said: Said) => void>();
+  const waiting = new Map<number, (sent: Said) => void>();
   const complaints: string[] = [];
   let child: ChildProcess | undefined;
   let requests = 0;
@@ -38,13 +38,13 @@ export function slixmpp(options: SlixmppOptions): Device {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     createInterface(started.stdout).on('line', (line) => {
-      const said = JSON.parse(line) as Said | { readonly happening: Happening };
-      if ('happening' in said) {
-        inbox.put(said.happening);
+      const sent = JSON.parse(line) as Said | { readonly happening: Happening };
+      if ('happening' in sent) {
+        inbox.put(sent.happening);
         return;
       }
-      waiting.get(said.id)?.(said);
-      waiting.delete(said.id);
+      waiting.get(sent.id)?.(sent);
+      waiting.delete(sent.id);
     });
     createInterface(started.stderr).on('line', (line) => complaints.push(line));
     return started;

@@ -92,8 +92,8 @@ export class Stage {
 
   /** Ends the device with the file, unless a test has done so. */
   async keep(device: Device | Promise<Device>): Promise<Device> {
-    const kept = await device;
-    this.#devices.push(kept);
-    return kept;
+    const stored = await device;
+    this.#devices.push(stored);
+    return stored;
   }
 }

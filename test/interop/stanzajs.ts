@@ -157,7 +157,7 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
   for (const name of without) agent.sasl.disable(name);
   let mechanism: string | undefined;
   let isKnown = false;
-  const tell = (message: Message, carbon: 'sent' | 'received' | undefined): void => {
+  const report = (message: Message, carbon: 'sent' | 'received' | undefined): void => {
     const { from = '', type = 'normal', body, delay, stanzaIds = [], occupantId: occupant } = message;
     if (type === 'error') {
       inbox.put({ kind: 'refused', from, condition: message.error?.condition ?? '' });
@@ -193,10 +193,10 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
     agent.on(`carbon:${direction}`, ({ carbon }: Message) => {
       const message = carbon!.forward.message;
       copied.add(message);
-      tell(message, direction);
+      report(message, direction);
     });
   agent.on('message', (message: Message) => {
-    if (message.carbon === undefined && !copied.has(message)) tell(message, undefined);
+    if (message.carbon === undefined && !copied.has(message)) report(message, undefined);
   });
   agent.on('presence', (presence: Presence) => {
     const { from, type = 'available', muc, error } = presence;

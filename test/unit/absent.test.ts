@@ -52,10 +52,10 @@ test('presence and events reach online contacts; for others nothing is read', as
   assert.match(await publish(client, 'a'), /type="result"/);
   await client.says('<presence type="unavailable"/>');
   assert.deepEqual(read, []);
-  const heard = present.received.splice(0).join('\n');
-  assert.match(heard, /<show>away/);
-  assert.match(heard, /<message [^>]*to="present@example.org\/r"[^>]*>.*<item id="a"/);
-  assert.match(heard, /type="unavailable"/);
+  const arrived = present.received.splice(0).join('\n');
+  assert.match(arrived, /<show>away/);
+  assert.match(arrived, /<message [^>]*to="present@example.org\/r"[^>]*>.*<item id="a"/);
+  assert.match(arrived, /type="unavailable"/);
 });
 
 test('only interested sessions of an account get an event', async () => {
@@ -75,7 +75,7 @@ test('only interested sessions of an account get an event', async () => {
 test('a stanza for interested sessions goes to all if none declares its interest', async () => {
   const owner = Jid.parse('present@example.org');
   const stanza = Stanza.parse('<message type="headline"><body>x</body></message>').with({ from: romeo, to: owner });
-  const heard = async (feature: string, except: readonly string[], kind: 'willing' | 'unwilling') => {
+  const arrived = async (feature: string, except: readonly string[], kind: 'willing' | 'unwilling') => {
     const found: string[] = [];
     const sessions = [...host.sessions(owner.bare)];
     const links = sessions.map((session) => session.link);
@@ -85,9 +85,9 @@ test('a stanza for interested sessions goes to all if none declares its interest
     for (const [n, session] of sessions.entries()) session.link = links[n]!;
     return found.sort();
   };
-  assert.deepEqual(await heard('urn:x+notify', [], 'willing'), ['r', 'second']);
-  assert.deepEqual(await heard('urn:x+notify', ['present@example.org/r'], 'willing'), ['second']);
-  assert.deepEqual(await heard('urn:x+notify', [], 'unwilling'), []);
-  assert.deepEqual(await heard('urn:y+notify', [], 'willing'), []);
-  assert.deepEqual(await heard('urn:y+notify', [], 'unwilling'), ['plain', 'r', 'second']);
+  assert.deepEqual(await arrived('urn:x+notify', [], 'willing'), ['r', 'second']);
+  assert.deepEqual(await arrived('urn:x+notify', ['present@example.org/r'], 'willing'), ['second']);
+  assert.deepEqual(await arrived('urn:x+notify', [], 'unwilling'), []);
+  assert.deepEqual(await arrived('urn:y+notify', [], 'willing'), []);
+  assert.deepEqual(await arrived('urn:y+notify', [], 'unwilling'), ['plain', 'r', 'second']);
 });

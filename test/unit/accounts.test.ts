@@ -244,10 +244,10 @@ test('a removed account no longer exists; its name is free once all handlers are
 
 test('an interrupted removal is completed before the name is used again', async () => {
   const storage = new MemoryStorage();
-  const told: string[] = [];
+  const reported: string[] = [];
   let broken = true;
   const onEvent = ({ type }: AccountEvent) => {
-    told.push(type);
+    reported.push(type);
     if (broken && type === 'accountDeleted') throw new Error('the disk is full');
   };
   const { accounts } = await someAccounts({ storage, onEvent });
@@ -257,9 +257,9 @@ test('an interrupted removal is completed before the name is used again', async 
   broken = false;
   const restarted = await Accounts.open({ storage, iterations: 4096, onEvent });
   assert.equal(await restarted.exists(juliet), false);
-  told.length = 0;
+  reported.length = 0;
   await restarted.create(Jid.parse(juliet), 'brushes2');
-  assert.deepEqual(told, ['accountDeleted', 'accountCreated']);
+  assert.deepEqual(reported, ['accountDeleted', 'accountCreated']);
   assert.ok(await restarted.verifyPassword(juliet, 'brushes2'));
 });
 

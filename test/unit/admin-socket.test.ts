@@ -109,9 +109,9 @@ describe('the admin socket', () => {
   });
 
   test('reports progress if lines are accepted', async () => {
-    const told: string[] = [];
-    assert.deepEqual(await call(path, 'stop', {}, (text) => told.push(text)), { stopped: true, pid: process.pid });
-    assert.deepEqual(told, ['going']);
+    const reported: string[] = [];
+    assert.deepEqual(await call(path, 'stop', {}, (text) => reported.push(text)), { stopped: true, pid: process.pid });
+    assert.deepEqual(reported, ['going']);
     const plain = await send('POST', '/v1/stop');
     assert.deepEqual(JSON.parse(plain.text), { result: { stopped: true, pid: process.pid } });
   });

@@ -32,7 +32,7 @@ function findings(text: string, more: Partial<LoadOptions> = {}): readonly Findi
 }
 
 /** Each finding as `LINE PATH: PROBLEM; HINT`. */
-const told = (text: string, more: Partial<LoadOptions> = {}) =>
+const reported = (text: string, more: Partial<LoadOptions> = {}) =>
   findings(text, more).map(({ line, path, problem, hint }) => `${line ?? '-'} ${path}: ${problem}; ${hint}`);
 
 describe('a valid configuration', () => {
@@ -121,7 +121,7 @@ describe('a valid configuration', () => {
     [c2s]
     require_encryption = false
     allow_sasl_plain_without_tls = true`;
-  test('plain TCP needs no confirmation on loopback addresses', () => assert.deepEqual(told(open), []));
+  test('plain TCP needs no confirmation on loopback addresses', () => assert.deepEqual(reported(open), []));
 });
 
 describe('an invalid configuration', () => {
@@ -222,20 +222,20 @@ describe('an invalid configuration', () => {
     ],
     ['invalid TOML', 'a = 1\nb = = 2', '2 : is not valid TOML: invalid value; see https://toml.io for the syntax'],
   ];
-  for (const [name, text, ...expected] of table) test(name, () => assert.deepEqual(told(text), expected));
+  for (const [name, text, ...expected] of table) test(name, () => assert.deepEqual(reported(text), expected));
 
   test('a socket path that is too long for any system', () => {
     const data = `/${'long/'.repeat(20)}`;
-    assert.match(told(`data = "${data}"`)[0]!, /^- admin\.socket: the path .* is too long for a Unix socket/);
+    assert.match(reported(`data = "${data}"`)[0]!, /^- admin\.socket: the path .* is too long for a Unix socket/);
   });
 
   test('the same is valid with a confirmation', () => {
-    assert.deepEqual(told('[c2s]\nrequire_encryption = false\nconfirm_plain_anywhere = true'), []);
-    assert.deepEqual(told('[listen]\nhttp = ["*:80"]\n[http]\nconfirm_plain_anywhere = true'), []);
+    assert.deepEqual(reported('[c2s]\nrequire_encryption = false\nconfirm_plain_anywhere = true'), []);
+    assert.deepEqual(reported('[listen]\nhttp = ["*:80"]\n[http]\nconfirm_plain_anywhere = true'), []);
   });
 
   test('a contradiction is not reported for a key that is invalid itself', () => {
-    assert.deepEqual(told('[c2s]\nrequire_encryption = false\nconfirm_plain_anywhere = "yes"'), [
+    assert.deepEqual(reported('[c2s]\nrequire_encryption = false\nconfirm_plain_anywhere = "yes"'), [
       '3 c2s.confirm_plain_anywhere: "yes" is text; write true or false',
     ]);
   });
@@ -251,9 +251,10 @@ describe('an invalid configuration', () => {
   });
 
   test('an override has no line', () => {
-    assert.deepEqual(told('[limits]\nstanza_depth = 50', { overrides: { limits: { stanza_depth: 'x' } }, file: 'f' }), [
-      '- limits.stanza_depth: "x" is text; write a whole number, such as 100',
-    ]);
+    assert.deepEqual(
+      reported('[limits]\nstanza_depth = 50', { overrides: { limits: { stanza_depth: 'x' } }, file: 'f' }),
+      ['- limits.stanza_depth: "x" is text; write a whole number, such as 100'],
+    );
   });
 
   test('a missing file', () => {
@@ -265,14 +266,14 @@ describe('an invalid configuration', () => {
   test('secrets are not repeated', () => {
     const secretive = [{ name: 'hook', config: z.object({ token: z.string().min(8).meta({ secret: true }) }) }];
     const text = '[modules.hook]\ntoken = "hunter2"';
-    assert.deepEqual(told(text, { modules: secretive }), [
+    assert.deepEqual(reported(text, { modules: secretive }), [
       '2 modules.hook.token: the value is too small; write at least 8 characters',
     ]);
   });
 
   test('a missing key of a module', () => {
     const demanding = [{ name: 'hook', config: z.object({ url: z.string().meta({ example: 'https://x' }) }) }];
-    assert.deepEqual(told('', { modules: demanding }), [
+    assert.deepEqual(reported('', { modules: demanding }), [
       '- modules.hook.url: is missing; write text in quotes, such as "https://x"',
     ]);
   });

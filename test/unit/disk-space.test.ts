@@ -8,37 +8,37 @@ const gibibyte = 2 ** 30;
 
 function disk(total: number, lowBytes = gibibyte) {
   let space: Space | Error = { free: total, total };
-  const heard: (boolean | string)[] = [];
+  const received: (boolean | string)[] = [];
   const watched = new DiskSpace({
     read: async () => {
       if (space instanceof Error) throw space;
       return space;
     },
     lowBytes: () => lowBytes,
-    changed: (isLow) => void heard.push(isLow),
-    failed: (error) => void heard.push((error as Error).message),
+    changed: (isLow) => void received.push(isLow),
+    failed: (error) => void received.push((error as Error).message),
   });
   const has = async (free: number | Error): Promise<void> => {
     space = free instanceof Error ? free : { free, total };
     await watched.look();
   };
-  return { watched, heard, has };
+  return { watched, received, has };
 }
 
 test('low space is logged once, and so is its end', async () => {
-  const { watched, heard, has } = disk(100 * gibibyte);
+  const { watched, received, has } = disk(100 * gibibyte);
   await has(2 * gibibyte);
   assert.equal(watched.writable, Number.POSITIVE_INFINITY);
   await has(gibibyte - 1);
   await has(gibibyte / 2);
   assert.equal(watched.writable, 2 ** 19);
   await has(1.05 * gibibyte);
-  assert.deepEqual(heard, [true], 'a little more is no change');
+  assert.deepEqual(received, [true], 'a little more is no change');
   assert.equal(watched.writable, 2 ** 20);
   await has(0);
   assert.equal(watched.writable, 0);
   await has(1.2 * gibibyte);
-  assert.deepEqual(heard, [true, false]);
+  assert.deepEqual(received, [true, false]);
   assert.equal(watched.writable, Number.POSITIVE_INFINITY);
 });
 
@@ -54,14 +54,14 @@ test('the threshold is a tenth of a small disk; 0 disables it', async () => {
 });
 
 test('a failed reading changes nothing, and is logged once', async () => {
-  const { watched, heard, has } = disk(100 * gibibyte);
+  const { watched, received, has } = disk(100 * gibibyte);
   await has(gibibyte / 2);
   await has(new Error('gone'));
   await has(new Error('gone'));
   assert.equal(watched.isLow, true);
   await has(gibibyte / 2);
   await has(new Error('gone again'));
-  assert.deepEqual(heard, [true, 'gone', 'gone again']);
+  assert.deepEqual(received, [true, 'gone', 'gone again']);
 });
 
 test('the system reports free space', async () => {

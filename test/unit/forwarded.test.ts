@@ -10,7 +10,7 @@ const request = (remoteAddress: string, headers: IncomingHttpHeaders) =>
 const forwarded = networks(['127.0.0.1', '10.0.0.0/8', 'fd00::/8']);
 const trusted = { forwarded, protocol: networks(['127.9.0.1']) };
 
-for (const [said, address] of [
+for (const [sent, address] of [
   ['9.9.9.9', '9.9.9.9'],
   ['9.9.9.9:123', '9.9.9.9'],
   ['"9.9.9.9:123"', '9.9.9.9'],
@@ -41,13 +41,13 @@ for (const [said, address] of [
   ['9.9.9.9 127.0.0.1', undefined],
   ['127.0.0.1', '127.0.0.1'],
 ] as const)
-  test(`X-Forwarded-For ${JSON.stringify(said)} is ${address ?? 'refused'}`, () => {
-    assert.equal(requestPeer(request('127.0.0.1', { 'x-forwarded-for': said }), forwarded)?.address, address);
+  test(`X-Forwarded-For ${JSON.stringify(sent)} is ${address ?? 'refused'}`, () => {
+    assert.equal(requestPeer(request('127.0.0.1', { 'x-forwarded-for': sent }), forwarded)?.address, address);
   });
 
 test('the header of other addresses is ignored', () => {
-  for (const said of ['9.9.9.9', 'unknown'])
-    assert.equal(requestPeer(request('127.0.0.2', { 'x-forwarded-for': said }), forwarded)?.address, '127.0.0.2');
+  for (const sent of ['9.9.9.9', 'unknown'])
+    assert.equal(requestPeer(request('127.0.0.2', { 'x-forwarded-for': sent }), forwarded)?.address, '127.0.0.2');
 });
 
 test("access by address: a request through a proxy counts as its client's", () => {

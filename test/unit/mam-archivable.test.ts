@@ -14,11 +14,11 @@ const juliet = Jid.parse('juliet@example.org/balcony');
 
 const parse = (type: string, content: string) =>
   Stanza.parse(`<message${type === '' ? '' : ` type='${type}'`}>${content}</message>`);
-const isKept = (type: string, content: string, way: Way = 'in', peer = juliet) =>
+const isStored = (type: string, content: string, way: Way = 'in', peer = juliet) =>
   isArchivable({ way, owner: romeo, peer, stanza: parse(type, content) });
 
 test('what is archived for an account, and for a room (XEP-0313 §6.1, XEP-0334 §4)', () => {
-  const cases: [title: string, type: string, content: string, kept: boolean][] = [
+  const cases: [title: string, type: string, content: string, stored: boolean][] = [
     ['chat', 'chat', BODY, true],
     ['normal', 'normal', BODY, true],
     ['without a type', '', BODY, true],
@@ -58,17 +58,17 @@ test('what is archived for an account, and for a room (XEP-0313 §6.1, XEP-0334 
     ['real-time text', 'chat', "<rtt xmlns='urn:xmpp:rtt:0'/>", false],
   ];
   for (const [title, type, content, kept] of cases) {
-    assert.equal(isKept(type, content), kept, title);
+    assert.equal(isStored(type, content), kept, title);
     // messages to a room are archived by the same rules
     if (type === 'chat') assert.equal(isLasting(parse('groupchat', content)), kept, title);
   }
 });
 
 test('a message to oneself is archived once', () => {
-  assert.equal(isKept('chat', BODY, 'out', romeo), false);
-  assert.equal(isKept('chat', BODY, 'out', romeo.withResource('x')), false);
-  assert.equal(isKept('chat', BODY, 'in', romeo.withResource('x')), true);
-  assert.equal(isKept('chat', BODY, 'out'), true);
+  assert.equal(isStored('chat', BODY, 'out', romeo), false);
+  assert.equal(isStored('chat', BODY, 'out', romeo.withResource('x')), false);
+  assert.equal(isStored('chat', BODY, 'in', romeo.withResource('x')), true);
+  assert.equal(isStored('chat', BODY, 'out'), true);
 });
 
 test('the text for a search', () => {

@@ -36,9 +36,9 @@ const couple = async () => {
   users++;
   return { romeo: await account(`romeo${users}`), juliet: await account(`juliet${users}`) };
 };
-const kept = async (owner: Jid) => (await log.page(owner.bare, { limit: 100 })).entries;
+const stored = async (owner: Jid) => (await log.page(owner.bare, { limit: 100 })).entries;
 const bodies = async (owner: Jid) =>
-  (await kept(owner)).map(({ value }) => Stanza.parse(value).text(NS.client, 'body') ?? '');
+  (await stored(owner)).map(({ value }) => Stanza.parse(value).text(NS.client, 'body') ?? '');
 const chat = (to: Jid, body: string, more = '', id = body) =>
   `<message to='${to}' type='chat' id='${id}'><body>${body}</body>${more}</message>`;
 
@@ -51,8 +51,8 @@ test('a message is in both archives, under ids that only their owners see (§3.5
   await balcony.appears();
   const forged = `<stanza-id xmlns='${NS.stanzaId}' by='${romeo}' id='forged'/>`;
   await orchard.says(chat(juliet, 'But soft', forged + forged.replace(romeo.bare, ` ${juliet}/x`)));
-  const [sent] = await kept(romeo);
-  const [received] = await kept(juliet);
+  const [sent] = await stored(romeo);
+  const [received] = await stored(juliet);
   assert.equal(sent!.with, juliet.bare);
   assert.equal(received!.with, romeo.bare);
   assert.notEqual(sent!.id, received!.id);
@@ -76,7 +76,7 @@ test('a message to oneself is archived once', async () => {
   await orchard.says(chat(romeo, 'remember'));
   await orchard.says('<message type="chat"><body>and this</body></message>');
   assert.deepEqual(await bodies(romeo), ['remember', 'and this']);
-  assert.equal((await kept(romeo))[0]!.with, romeo.bare);
+  assert.equal((await stored(romeo))[0]!.with, romeo.bare);
 });
 
 test('the acknowledgement waits for both archives, the message does not', async () => {
@@ -108,7 +108,7 @@ test("a refused message is not in the recipient's archive", async () => {
   const { romeo } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   await orchard.says(chat(Jid.parse('nobody@example.org'), 'anybody there?'));
-  assert.deepEqual(await kept(Jid.parse('nobody@example.org')), []);
+  assert.deepEqual(await stored(Jid.parse('nobody@example.org')), []);
   assert.match(orchard.received.join(), /service-unavailable/);
 });
 
@@ -133,7 +133,7 @@ test('an offline message has its archive id, and is deleted when its owner reads
   const orchard = connect(`${romeo}/orchard`);
   await orchard.says(chat(juliet, 'one'));
   await orchard.says(chat(juliet, 'two', `<no-permanent-store xmlns='${NS.hints}'/>`));
-  const [one] = await kept(juliet);
+  const [one] = await stored(juliet);
   assert.deepEqual([...(await references.all(juliet.bare)).keys()], [one!.id]);
   assert.equal(await offlineLog.count(juliet.bare, {}), 1, 'what is in no archive is kept whole');
   const balcony = connect(`${juliet}/balcony`);
@@ -159,7 +159,7 @@ test('binding by XEP-0386 deletes only offline messages that are archived', asyn
     ['two'],
   );
   assert.equal(await references.count(juliet.bare), 0);
-  const { id } = (await kept(juliet))[0]!;
+  const { id } = (await stored(juliet))[0]!;
   const metadata = answers.find((answer) => answer !== undefined);
   assert.equal(metadata?.getChild('start')?.attrs.id, id);
   assert.equal(metadata?.getChild('end')?.attrs.id, id);
@@ -194,7 +194,7 @@ test('archived and other offline messages are delivered in order, also by the ne
   await orchard.says(chat(juliet, 'two', `<no-permanent-store xmlns='${NS.hints}'/>`));
   await orchard.says(chat(juliet, 'three'));
   await references.set(juliet.bare, [['an id that is not archived', 1]]);
-  const [one] = await kept(juliet);
+  const [one] = await stored(juliet);
   const next = await startHost([roster, presence, stanzaIds, mam, offline], { storage });
   const balcony = next.connect(`${juliet}/balcony`);
   await balcony.appears();
@@ -222,7 +222,9 @@ test('many of both are delivered in order, page by page', async () => {
   for (const [n, body] of all.entries())
     await orchard.says(chat(juliet, body, isWhole(n) ? `<no-permanent-store xmlns='${NS.hints}'/>` : ''));
   const gone = [...(await references.all(juliet.bare)).keys()].slice(0, 55);
-  const bodiesGone = (await kept(juliet)).slice(0, 55).map(({ value }) => Stanza.parse(value).text(NS.client, 'body'));
+  const bodiesGone = (await stored(juliet))
+    .slice(0, 55)
+    .map(({ value }) => Stanza.parse(value).text(NS.client, 'body'));
   await storage.log('archive').remove(juliet.bare, gone);
   const balcony = dial(`${juliet}/balcony`);
   await balcony.appears();
@@ -247,7 +249,7 @@ test('a full offline store loses nothing that is archived', async () => {
   assert.deepEqual(orchard.received, []);
   // The limit is for messages that are not archived.
   assert.equal(await references.count(juliet.bare), 5);
-  assert.equal((await kept(juliet)).length, 5);
+  assert.equal((await stored(juliet)).length, 5);
   const whole = (body: string) => chat(juliet, body, `<no-permanent-store xmlns='${NS.hints}'/>`);
   for (let n = 0; n < 3; n++) await orchard.says(whole(`whole ${n}`));
   assert.deepEqual(orchard.received, []);
@@ -294,11 +296,11 @@ test('preferences decide (XEP-0441 §2.3)', async () => {
       ...serverOrigin,
       session: sender.session,
     });
-    assert.equal((await kept(romeo)).length, isKept ? 1 : 0, `${preferences} ${peer}`);
+    assert.equal((await stored(romeo)).length, isKept ? 1 : 0, `${preferences} ${peer}`);
     await archive.trim(romeo);
     await orchard.says(chat(Jid.parse(peer), 'x'));
     if (!peer.startsWith(romeo.bare))
-      assert.equal((await kept(romeo)).length, isKept ? 1 : 0, `to: ${preferences} ${peer}`);
+      assert.equal((await stored(romeo)).length, isKept ? 1 : 0, `to: ${preferences} ${peer}`);
   }
 });
 
@@ -328,7 +330,7 @@ test('a retracted message is a tombstone on both sides, with its corrections (XE
   await settled();
   assert.doesNotMatch(await phone.asks(search), /<body>/);
   for (const owner of [romeo, juliet]) {
-    const entries = await kept(owner);
+    const entries = await stored(owner);
     assert.deepEqual(await bodies(owner), ['', '', 'harmless', '']);
     const tombstone = Stanza.parse(entries[0]!.value);
     assert.equal(tombstone.id, 'm1');
@@ -393,12 +395,12 @@ test('trims up to a message, or everything', async () => {
   const { romeo, juliet } = await couple();
   const orchard = connect(`${romeo}/orchard`);
   for (const body of ['1', '2', '3', '4']) await orchard.says(chat(juliet, body));
-  const entries = await kept(romeo);
+  const entries = await stored(romeo);
   await archive.trim(romeo, entries[1]!.id);
   assert.deepEqual(await bodies(romeo), ['3', '4']);
   await assert.rejects(archive.trim(romeo, entries[1]!.id), { condition: 'item-not-found' });
   await archive.trim(romeo);
   await archive.trim(romeo);
   assert.deepEqual(await bodies(romeo), []);
-  assert.equal((await kept(juliet)).length, 4);
+  assert.equal((await stored(juliet)).length, 4);
 });

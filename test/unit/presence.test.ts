@@ -11,7 +11,7 @@ import { Stanza } from '../../src/server/stanza/stanza.js';
 import { type Client, startHost } from './module-host.js';
 
 /** Presence does not reach `blocked@example.org`; and the events for modules. */
-const told: string[] = [];
+const reported: string[] = [];
 const observer = defineModule({
   name: 'observer',
   summary: 'For the test.',
@@ -20,10 +20,10 @@ const observer = defineModule({
     admit(({ peer }) => {
       if (peer.local === 'blocked') throw new StanzaError('not-acceptable');
     }),
-    event('available', ({ session }) => void told.push(`${session.jid.resource} available`)),
-    event('unavailable', ({ session }) => void told.push(`${session.jid.resource} unavailable`)),
+    event('available', ({ session }) => void reported.push(`${session.jid.resource} available`)),
+    event('unavailable', ({ session }) => void reported.push(`${session.jid.resource} unavailable`)),
     event('presenceChanged', ({ session, priorityBefore }) => {
-      told.push(`${session.jid.resource} from ${priorityBefore} to ${session.priority}`);
+      reported.push(`${session.jid.resource} from ${priorityBefore} to ${session.priority}`);
     }),
   ],
 });
@@ -119,7 +119,7 @@ test('becoming available, changing, and becoming unavailable (§4.2, §4.4, §4.
   assert.deepEqual(taken(balcony), [
     '<presence to="juliet@example.org" from="romeo@example.org/home" type="unavailable"/>',
   ]);
-  assert.deepEqual(told.splice(0), [
+  assert.deepEqual(reported.splice(0), [
     'balcony available',
     'orchard available',
     'home available',
@@ -323,9 +323,9 @@ test('only the server answers probes (§4.3.2)', async () => {
   assert.deepEqual(await probe('luke@remote.example/x', 'kate@example.org/other'), [
     '<presence to="luke@remote.example/x" from="kate@example.org/other" type="unavailable"/>',
   ]);
-  for (const stranger of ['mary@remote.example/x', 'nobody@remote.example/x'])
-    assert.deepEqual(await probe(stranger), [
-      `<presence to="${stranger.slice(0, -2)}" from="kate@example.org" type="unsubscribed"/>`,
+  for (const outsider of ['mary@remote.example/x', 'nobody@remote.example/x'])
+    assert.deepEqual(await probe(outsider), [
+      `<presence to="${outsider.slice(0, -2)}" from="kate@example.org" type="unsubscribed"/>`,
     ]);
   assert.deepEqual(taken(client), []);
 });

@@ -174,7 +174,7 @@ test('read and publish access by affiliation', () => {
 // On a host
 
 const { connect, account, storage, limits, host, stop } = await startHost([roster, presence, clientCaps, pubsub], {
-  config: { modules: { pubsub: { cached: 10 }, client_caps: { kept: 10 } } },
+  config: { modules: { pubsub: { cached: 10 }, client_caps: { stored: 10 } } },
 });
 after(stop);
 

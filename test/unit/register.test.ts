@@ -17,7 +17,7 @@ const set = (content: string, to = 'example.org') => `<iq type="set" id="1" to="
 type Started = Awaited<ReturnType<typeof startHost>>;
 
 /** The answer on an unauthenticated stream: the condition of the error, or the payload of the result. */
-async function stranger(
+async function unauthenticated(
   { host }: Started,
   type: 'get' | 'set',
   payload: string,
@@ -56,31 +56,31 @@ const features = ({ host }: Started, secure: boolean, remoteAddress = '192.0.2.1
     .map(({ feature }) => feature({ secure, remoteAddress, kind: 'tcp', account: undefined }));
 
 test('nobody can create accounts unless the configuration allows it', async () => {
-  assert.equal(await stranger(closed, 'get', query('')), 'service-unavailable');
-  assert.equal(await stranger(closed, 'set', naming('alice')), 'service-unavailable');
+  assert.equal(await unauthenticated(closed, 'get', query('')), 'service-unavailable');
+  assert.equal(await unauthenticated(closed, 'set', naming('alice')), 'service-unavailable');
   assert.equal(await closed.accounts.exists('alice@example.org'), false);
   assert.deepEqual(features(closed, true), [undefined]);
   assert.match(String(features(open, true)[0]), /<register xmlns="http:\/\/jabber.org\/features\/iq-register"/);
 });
 
 test('not over an unencrypted connection, except from this machine', async () => {
-  assert.equal(await stranger(open, 'set', naming('plain'), { secure: false }), 'not-authorized');
+  assert.equal(await unauthenticated(open, 'set', naming('plain'), { secure: false }), 'not-authorized');
   assert.deepEqual(features(open, false), [undefined]);
   const local = { secure: false, remoteAddress: '::1' };
   assert.notEqual(features(open, false, '::1')[0], undefined);
-  assert.equal(await stranger(open, 'set', naming('local'), local), 'result');
+  assert.equal(await unauthenticated(open, 'set', naming('local'), local), 'result');
 });
 
 test('the fields, also as a form', async () => {
-  const answer = await stranger(open, 'get', query(''));
+  const answer = await unauthenticated(open, 'get', query(''));
   assert.match(answer, /<instructions>Choose .* at least 8 characters\.<\/instructions><username\/><password\/><x /);
   assert.match(answer, /<value>jabber:iq:register<\/value>.*var="username".*<required\/>/);
 });
 
 test('an account is created once, under its normalised name', async () => {
-  assert.equal(await stranger(open, 'set', naming('Alice')), 'result');
+  assert.equal(await unauthenticated(open, 'set', naming('Alice')), 'result');
   assert.notEqual(await open.accounts.verifyPassword('alice@example.org', 'correct horse'), undefined);
-  assert.equal(await stranger(open, 'set', naming('ALICE', 'taken over')), 'conflict');
+  assert.equal(await unauthenticated(open, 'set', naming('ALICE', 'taken over')), 'conflict');
   assert.equal(await open.accounts.verifyPassword('alice@example.org', 'taken over'), undefined);
 });
 
@@ -88,11 +88,11 @@ test('an account is created by a form', async () => {
   const field = (name: string, value: string) => `<field var="${name}"><value>${value}</value></field>`;
   const form = (...fields: string[]) => query(`<x xmlns="jabber:x:data" type="submit">${fields.join('')}</x>`);
   assert.equal(
-    await stranger(open, 'set', form(field('username', 'formed'), field('password', 'correct horse'))),
+    await unauthenticated(open, 'set', form(field('username', 'formed'), field('password', 'correct horse'))),
     'result',
   );
   assert.equal(await open.accounts.exists('formed@example.org'), true);
-  assert.equal(await stranger(open, 'set', form(field('username', 'formed2'))), 'not-acceptable');
+  assert.equal(await unauthenticated(open, 'set', form(field('username', 'formed2'))), 'not-acceptable');
 });
 
 for (const [what, payload] of Object.entries({
@@ -106,18 +106,19 @@ for (const [what, payload] of Object.entries({
   nothing: query(''),
 })) {
   test(`not acceptable: ${what}`, async () => {
-    assert.equal(await stranger(open, 'set', payload), 'not-acceptable');
+    assert.equal(await unauthenticated(open, 'set', payload), 'not-acceptable');
   });
 }
 
 test("names that seem to be the operator's are reserved", async () => {
-  for (const name of ['admin', 'Postmaster']) assert.equal(await stranger(open, 'set', naming(name)), 'conflict');
+  for (const name of ['admin', 'Postmaster'])
+    assert.equal(await unauthenticated(open, 'set', naming(name)), 'conflict');
 });
 
 test('accounts per address are limited', async () => {
   const server = await withConfig({ open: true, per_address: 2, in_all: 4 });
   after(server.stop);
-  const from = (remoteAddress: string, name: string) => stranger(server, 'set', naming(name), { remoteAddress });
+  const from = (remoteAddress: string, name: string) => unauthenticated(server, 'set', naming(name), { remoteAddress });
   assert.equal(await from('2001:db8::1', 'a'), 'result');
   assert.equal(await from('2001:db8::2', 'a'), 'conflict'); // trying out names counts too
   assert.equal(await from('2001:db8::3', 'b'), 'resource-constraint');

@@ -8,19 +8,19 @@ import { el, parse, serialize } from '../../src/server/xml/element.js';
 
 const report = (inside: string, reason = 'urn:xmpp:reporting:spam') =>
   parse(`<report xmlns='${NS.reporting}' reason='${reason}'>${inside}</report>`);
-const said = (body: string, more = '') =>
+const sent = (body: string, more = '') =>
   Stanza.parse(
     `<message xmlns='${NS.client}' from='eve@x.org/r' to='alice@example.org' type='chat' id='1'><body>${body}</body>${more}</message>`,
   );
-const kept = (element = report(''), messages: readonly Stanza[] = []) =>
+const retained = (element = report(''), messages: readonly Stanza[] = []) =>
   made({ by: Jid.parse('alice@example.org/a'), about: Jid.parse('eve@x.org'), element }, messages);
 
 test('the stored size of a report is limited', () => {
   const ids = Array.from({ length: 200 }, (_, at) => `<stanza-id xmlns='${NS.stanzaId}' by='x' id='i${at}'/>`).join('');
   const long = 'x'.repeat(5000);
-  const stored = kept(
+  const stored = retained(
     report(`${ids}<text>${long}</text>`, long),
-    Array.from({ length: 30 }, () => said('y'.repeat(20_000))),
+    Array.from({ length: 30 }, () => sent('y'.repeat(20_000))),
   );
   assert.equal(stored.messages.length, 50);
   assert.equal(stored.text.length, 1000);
@@ -32,18 +32,21 @@ test('the stored size of a report is limited', () => {
 
 test('reported messages do not contain their recipient (XEP-0377 §4)', () => {
   const id = serialize(el('stanza-id', { xmlns: NS.stanzaId, by: 'alice@example.org', id: '7' }));
-  const stored = kept(report(''), [said('Buy gold', id)]);
+  const stored = retained(report(''), [sent('Buy gold', id)]);
   assert.doesNotMatch(stored.evidence![0]!, /alice/);
   const [forwarded] = forwardedElements(stored, 0);
   assert.equal(forwarded!.getChild('message', NS.client)?.getChildText('body'), 'Buy gold', String(forwarded));
 });
 
 test('as forwarded to others', () => {
-  const stored = kept(report(`<text xml:lang='de'>Zu viel &lt;Gold&gt;</text>`), [said('Buy gold')]);
+  const stored = retained(report(`<text xml:lang='de'>Zu viel &lt;Gold&gt;</text>`), [sent('Buy gold')]);
   assert.equal(wordsOf(stored), 'alice@example.org reports eve@x.org (spam)\nZu viel <Gold>\n> Buy gold');
   assert.equal(
     String(reportElement(stored)),
     `<report xmlns="${NS.reporting}" reason="urn:xmpp:reporting:spam"><jid xmlns="${NS.jid}">eve@x.org</jid><text xml:lang="de">Zu viel &lt;Gold&gt;</text></report>`,
   );
-  assert.match(wordsOf({ ...kept(), reason: '', room: 'hall@rooms.org' }), /eve@x.org in hall@rooms.org \(no reason\)/);
+  assert.match(
+    wordsOf({ ...retained(), reason: '', room: 'hall@rooms.org' }),
+    /eve@x.org in hall@rooms.org \(no reason\)/,
+  );
 });

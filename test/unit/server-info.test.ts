@@ -62,7 +62,7 @@ test('XEP-0478: the limits before and after login', async () => {
   const { host } = await started({
     limits: { stanza_bytes: 20_000, stanza_bytes_unauthenticated: 5000, ping_after_seconds: 90.5 },
   });
-  const told = (wanted: string) =>
+  const reported = (wanted: string) =>
     host.hooks.streamFeatures
       .filter(({ phase }) => phase === wanted)
       .flatMap(({ feature }) => feature({ secure: true, remoteAddress: '', kind: 'tls', account: undefined }) ?? [])
@@ -71,6 +71,6 @@ test('XEP-0478: the limits before and after login', async () => {
   const limitsOf = (bytes: number, seconds: number) => [
     `<limits xmlns="urn:xmpp:stream-limits:0"><max-bytes>${bytes}</max-bytes><idle-seconds>${seconds}</idle-seconds></limits>`,
   ];
-  assert.deepEqual(told('unauthenticated'), limitsOf(5000, 30));
-  assert.deepEqual(told('authenticated'), limitsOf(20_000, 90));
+  assert.deepEqual(reported('unauthenticated'), limitsOf(5000, 30));
+  assert.deepEqual(reported('authenticated'), limitsOf(20_000, 90));
 });

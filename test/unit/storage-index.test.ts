@@ -267,7 +267,7 @@ test('pieces are indexed until none is left, and again after an append', async (
 
 test('a failure is reported once, and retried', async () => {
   const outcomes = [new Error('full'), new Error('full'), true, new Error('locked'), false];
-  const told: unknown[] = [];
+  const reported: unknown[] = [];
   const background = indexer({
     piece: async () => {
       const outcome = outcomes.shift();
@@ -276,12 +276,12 @@ test('a failure is reported once, and retried', async () => {
     },
     interval: 0,
     isBusy: () => false,
-    warn: (error) => told.push((error as Error).message),
+    warn: (error) => reported.push((error as Error).message),
   });
   background.wake();
   await until(() => outcomes.length === 0);
   background.close();
-  assert.deepEqual(told, ['full']);
+  assert.deepEqual(reported, ['full']);
 });
 
 test('waiting searches are served in turn', async () => {

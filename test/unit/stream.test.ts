@@ -171,9 +171,9 @@ test('a handler gets the header, each element in order, and the end', async () =
   while (echo.events.at(-1) !== 'slow') await turn();
   assert.deepEqual(seen(echo), ['opened mantua', 'a', 'slow'], 'b waits for what was before it');
   echo.finishSlow();
-  const said = await reads(/<\/b>$/);
+  const sent = await reads(/<\/b>$/);
   assert.match(
-    said,
+    sent,
     /^<\?xml version='1.0'\?><stream:stream xmlns="jabber:server" [^>]*to="mantua" from="verona"[^>]*><stream:features\/><a><\/a><slow><\/slow><b><c\/><\/b>$/,
   );
   peer.end('</stream:stream>');
@@ -191,9 +191,9 @@ test('a header of another kind of stream, or without a version, ends it with an 
     const given = parts();
     const { peer, echo, reads } = await pair(given);
     peer.write(header);
-    const said = await reads(/<\/stream:stream>$/);
+    const sent = await reads(/<\/stream:stream>$/);
     assert.match(
-      said,
+      sent,
       new RegExp(`^<\\?xml [^>]*><stream:stream [^>]*from="verona"[^>]*><stream:error><(${condition}) `),
     );
     assert.match(seen(echo).at(-1)!, new RegExp(`^closed (${condition})$`));
@@ -208,9 +208,9 @@ test('an exception of a handler ends the stream; a bug is not described to the p
   ] as const) {
     const { peer, echo, reads } = await pair();
     peer.write(`${HEADER}<${name}/><a/>`);
-    const said = await reads(/<\/stream:stream>$/);
-    assert.match(said, new RegExp(`<stream:error><${condition} `));
-    assert.doesNotMatch(said, /a bug|<a>/);
+    const sent = await reads(/<\/stream:stream>$/);
+    assert.match(sent, new RegExp(`<stream:error><${condition} `));
+    assert.doesNotMatch(sent, /a bug|<a>/);
     assert.deepEqual(seen(echo), ['opened mantua', name, `closed ${condition}`]);
   }
 });

@@ -185,12 +185,12 @@ test('a subscribed contact that requests again gets approval immediately (§3.1.
 });
 
 test('pre-approval (§3.4): stored, used, withdrawn', () => {
-  const stranger = outbound('subscribed', undefined);
-  assert.deepEqual(stranger, { item: { groups: [], subscription: 'none', approved: true }, route: false });
-  const again = outbound('subscribed', stranger.item);
-  assert.equal(again.item, stranger.item);
+  const outsider = outbound('subscribed', undefined);
+  assert.deepEqual(outsider, { item: { groups: [], subscription: 'none', approved: true }, route: false });
+  const again = outbound('subscribed', outsider.item);
+  assert.equal(again.item, outsider.item);
 
-  const asked = inbound('subscribe', stranger.item, '<presence/>');
+  const asked = inbound('subscribe', outsider.item, '<presence/>');
   assert.equal(asked.deliver, false);
   assert.equal(asked.approve, true);
   assert.equal(asked.item?.subscription, 'from');
@@ -199,7 +199,7 @@ test('pre-approval (§3.4): stored, used, withdrawn', () => {
   const known = outbound('subscribed', item('To'));
   assert.equal(inbound('subscribe', known.item, '').item?.subscription, 'both');
 
-  const back = outbound('unsubscribed', stranger.item);
+  const back = outbound('unsubscribed', outsider.item);
   assert.deepEqual(back, { item: { groups: [], subscription: 'none' }, route: false });
 });
 

@@ -1,6 +1,6 @@
 /**
  * XEP-0355: Namespace Delegation, in admin mode: an external component (XEP-0114) answers requests of configured
- * namespaces to a host and its accounts. Left out: client mode (§5; §9, note 1, allows it). Other requests go on while
+ * namespaces to a host and its accounts. Left out: client mode (§5; §9, note 1, allows it). Other requests continue while
  * one waits for the component (§9, note 3).
  */
 import { z } from 'zod';
@@ -27,7 +27,7 @@ import { Forwarding } from './forwarding.js';
 import { formsOf, Nesting, type Place } from './nesting.js';
 import { announcement, Delegations, remainingInfo, remainingItems } from './table.js';
 
-/** Told to every node: a component has connected, or has gone. */
+/** Notifies every node that a component has connected or disconnected. */
 const presenceOf = defineQuestion({
   name: 'delegation.component',
   given: z.object({ component: z.string(), isConnected: z.boolean() }),
@@ -142,7 +142,7 @@ export default defineModule({
       if (told instanceof Promise) told.catch(failed);
     };
 
-    /** Connected components, with what was announced to them. */
+    /** Connected components, with their announced namespaces. */
     const announced = new Map<string, string>();
     const announce = (component: string): Stanza =>
       Stanza.build(

@@ -7,7 +7,7 @@ import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el, parse, serialize } from '../../server/xml/element.js';
 import type { Delegation } from './table.js';
 
-/** What a managing entity says of one namespace. */
+/** The managing entity's answer about one namespace. */
 interface Description {
   readonly identities: readonly Identity[];
   readonly features: readonly string[];

@@ -1,4 +1,4 @@
-/** What is delegated on one host, by the configuration. */
+/** The configured delegations of one host. */
 import type { Host } from '../../server/module/index.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';

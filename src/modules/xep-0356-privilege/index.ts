@@ -60,7 +60,7 @@ export default defineModule({
     const failed = (error: unknown) => log.error({ err: error }, 'privileged presence failed');
     const presence = new ManagedPresence({ host, roster, permissions, failed });
 
-    /** Connected components with what was announced to them. */
+    /** Connected components, with their announced privileges. */
     const announced = new Map<string, Privileges>();
     const announce = (component: string, before?: Privileges): Stanza =>
       Stanza.build(

@@ -23,7 +23,7 @@ export interface PermissionsParts {
   /** The host whose accounts are managed. */
   readonly domain: string;
   config(): Config;
-  /** A component asked for what it is not granted. `isFirst`: for this permission, since it was last connected. */
+  /** A component made a request without the privilege. `isFirst`: for this permission, since it was last connected. */
   refused(component: string, permission: string, isFirst: boolean): void;
 }
 
@@ -60,7 +60,7 @@ export class Permissions {
     return presence !== 'none';
   }
 
-  /** The refusal of what was not granted. `permission` is one of few words. */
+  /** The error for a missing privilege. `permission` is one of few words. */
   refusal(component: string, permission: 'roster' | 'message' | 'iq', text?: string): StanzaError {
     let known = this.#refused.get(component);
     if (known === undefined) this.#refused.set(component, (known = new Set()));

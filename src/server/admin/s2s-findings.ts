@@ -1,4 +1,4 @@
-/** Explains the test of another server (stream/s2s/probe.ts): what is wrong, at whose end, and what to do. */
+/** Explains the test of another server (stream/s2s/probe.ts): the problem, which server has it, and how to fix it. */
 import type { Pause } from '../stream/s2s/inspection.js';
 import type { PlaceReport, ProbeReport } from '../stream/s2s/probe.js';
 import { time } from '../words.js';
@@ -74,7 +74,7 @@ const paused = ({ local, failures, until, remote }: Pause): ProbeFinding => ({
 
 // --- DNS ------------------------------------------------------------------------------------------------------------
 
-/** What is not as it should be in DNS, though the server may be found all the same. */
+/** Problems in DNS that do not prevent finding the server. */
 function lookupFindings({ lookups, unresolved }: ProbeReport): ProbeFinding[] {
   return lookups.flatMap(({ question, answers, error }): ProbeFinding[] => {
     if (error !== null && unresolved === null)

@@ -171,7 +171,7 @@ const mostSeconds = 100;
 
 export const test = serverCommand({
   name: 's2s test',
-  summary: 'Tests whether stanzas get to another server, and says what is wrong',
+  summary: 'Tests whether stanzas reach another server, and explains problems',
   details:
     'Does what the server does before it sends a stanza: looks up the domain in DNS, connects to each address, starts TLS, checks the certificate, and authenticates. Nothing is sent to any user. The test runs in the running server, with its network, certificate and dialback secret.',
   parameters: {

@@ -183,7 +183,7 @@ export const s2s = z
     unauthenticated_streams: count({ min: 10 })
       .default(1000)
       .describe(
-        'Maximum streams from other servers that have not proved a domain yet, in total. Beyond it the oldest one from the address with the most is closed.',
+        'Maximum unauthenticated streams from other servers, in total. Beyond it the oldest one from the address with the most is closed.',
       )
       .meta(live),
     unauthenticated_streams_per_address: count({ min: 1 })

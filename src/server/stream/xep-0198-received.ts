@@ -129,7 +129,7 @@ export class Received {
     return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
-  /** The session has ended: nobody needs to wait. */
+  /** The session has ended: pending acknowledgements are dropped. */
   ended(): void {
     const waiters = this.#waiters;
     this.#waiters = [];

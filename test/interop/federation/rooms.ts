@@ -71,9 +71,9 @@ export const rooms: readonly Play[] = [
         await romeo.inbox.next('message', { from: `${room}/juliet`, body: text, delayed: true });
       assert.deepEqual(romeo.inbox.take('message'), []);
       const { messages } = await romeo.can.history({ max: 10 }, room);
-      const said = messages.filter(({ body }) => body !== '').map(({ from, body }) => [from, body]);
+      const sent = messages.filter(({ body }) => body !== '').map(({ from, body }) => [from, body]);
       assert.deepEqual(
-        said,
+        sent,
         ['first', 'second', 'third'].map((text) => [`${room}/juliet`, text]),
       );
       assert.ok((await romeo.can.features(room)).includes(NS.muc));

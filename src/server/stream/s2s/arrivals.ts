@@ -25,7 +25,7 @@ export interface ArrivalsParts {
 export class Arrivals implements Entrance, Origin {
   readonly sender = undefined;
   readonly session = undefined;
-  /** Counts the stanzas, once it is enabled. */
+  /** Stream management. Undefined until it is enabled. */
   sm: ServerSm | undefined;
   /** Counts the present stanza, also after the stream has left the session. */
   #counting: ServerSm | undefined;
@@ -35,9 +35,9 @@ export class Arrivals implements Entrance, Origin {
   hasAny = false;
   readonly #parts: ArrivalsParts;
   readonly #xml: XmlStream;
-  /** The proved pairs, as "from to". */
+  /** The authenticated pairs, as "from to". */
   readonly #pairs = new Set<string>();
-  /** The proved remote domains. */
+  /** The authenticated remote domains. */
   readonly #domains = new Set<string>();
 
   constructor(parts: ArrivalsParts, xml: XmlStream) {
@@ -45,7 +45,7 @@ export class Arrivals implements Entrance, Origin {
     this.#xml = xml;
   }
 
-  /** The proved pairs, as "from to". */
+  /** The authenticated pairs, as "from to". */
   get pairs(): ReadonlySet<string> {
     return this.#pairs;
   }
@@ -56,7 +56,7 @@ export class Arrivals implements Entrance, Origin {
     this.#domains.add(from);
   }
 
-  /** Whether a remote domain is proved. */
+  /** Whether a remote domain is authenticated. */
   hasDomain(domain: string): boolean {
     return this.#domains.has(domain);
   }

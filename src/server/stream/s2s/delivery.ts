@@ -189,7 +189,7 @@ export class Delivery implements Task {
     });
   }
 
-  /** The former session cannot be resumed. What it had not handled comes first in the new one (§5). */
+  /** The former session cannot be resumed. Its unhandled stanzas come first in the new one (§5). */
   #endSession(h: number | undefined): void {
     this.#sm?.end(h, unknownFate());
     this.#sm = undefined;

@@ -267,7 +267,7 @@ export class IncomingStream implements StreamHandler {
     else if (sm !== undefined && name === 'a') sm.acknowledged(demandCounter(attrs.h));
     else if (isNew && name === 'enable') this.#enable(attrs);
     else if (isNew && !hasAny && name === 'resume') return this.#resume(attrs);
-    // §3, §6: at the wrong time it is refused, and the stream goes on.
+    // §3, §6: at the wrong time it is refused, and the stream continues.
     else if (['r', 'a', 'enable', 'resume'].includes(name)) this.xml.writeElement(failed('unexpected-request'));
     else throw new StreamError('unsupported-stanza-type');
   }
@@ -283,7 +283,7 @@ export class IncomingStream implements StreamHandler {
     this.#arrivals.sm = sm;
   }
 
-  /** §5. Only a server that has proved the same pairs may resume a session. */
+  /** §5. Only a server that has authenticated the same pairs may resume a session. */
   async #resume({ previd = '', h }: TopLevel['attrs']): Promise<void> {
     const { sessions } = this.#parts;
     const { pairs } = this.#arrivals;
@@ -309,7 +309,7 @@ export class IncomingStream implements StreamHandler {
     this.xml.writeElement(failed('item-not-found', isCaughtUp ? received.h : undefined));
   }
 
-  /** Whether `work` resolves in time. A stanza that takes too long must not keep the peer out. */
+  /** Whether `work` resolves in time. A stanza that takes too long must not lock out the peer. */
   #within(work: Promise<void> | undefined): Promise<boolean> {
     if (work === undefined) return Promise.resolve(true);
     const ms = this.#parts.config().limits.login_deadline_seconds * 1000 * pendingShare;
@@ -337,14 +337,14 @@ export class IncomingStream implements StreamHandler {
 
   // --- ends -------------------------------------------------------------------------------------------------------
 
-  /** Takes no more stanzas. Resolves once those received are handled and can be acknowledged. */
+  /** Stops reading stanzas. Resolves once those received are handled and can be acknowledged. */
   async stopTaking(): Promise<void> {
     const { sm } = this.#arrivals;
     await this.xml.stopTaking();
     await sm?.received.whenCaughtUp();
   }
 
-  /** Closes the stream. The last count comes first, so that the peer knows what was handled (§4). */
+  /** Closes the stream. Sends the final count first, so that the peer knows which stanzas were handled (§4). */
   close(error?: StreamError): void {
     const { sm } = this.#arrivals;
     if (sm !== undefined) this.xml.write(acknowledgement(sm.received.h));

@@ -16,7 +16,7 @@ export interface ServerStream {
   readonly state: 'connecting' | 'negotiating' | 'open' | 'closing';
   /** Authenticated pairs; of an outgoing stream, the pair it is for. */
   readonly pairs: readonly Pairing[];
-  /** The pair in the header of an incoming stream, which proves nothing. */
+  /** The pair claimed by the header of an incoming stream. */
   readonly claimed: Partial<Pairing> | null;
   readonly address: string | null;
   readonly tls: TlsFacts | null;

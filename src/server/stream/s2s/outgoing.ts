@@ -38,7 +38,7 @@ export interface OutgoingParts extends StreamParts {
  */
 export type StreamEnd = 'lost' | 'closed' | 'failed';
 
-/** Stream errors that blame nobody (RFC 6120 §4.9.3). */
+/** Stream errors without a fault of either side (RFC 6120 §4.9.3). */
 const blameless = [
   'conflict',
   'connection-timeout',
@@ -82,7 +82,7 @@ export class OutgoingStream implements StreamHandler {
   readonly #task: Task;
   /** In ms of the monotonic clock. */
   readonly openedAt: number;
-  /** What is being done, until the stream is established. */
+  /** The current step of the negotiation, until the stream is established. */
   step: Step = 'tls';
   #awaitsTls = false;
   #isEnded = false;

@@ -16,20 +16,20 @@ import type { Allowance } from '../handler.js';
 export interface PolicyParts {
   config(): Config;
   readonly shares: Shares;
-  /** The host that a domain of ours belongs to. */
+  /** The host that a local domain belongs to. */
   host(domain: string): { readonly domain: string; readonly hooks: Pick<LocalHost['hooks'], 'serverGates'> };
 }
 
 type Rates = Config['limits']['rate_server'];
 type RuleKey = keyof DomainRule;
 
-/** A rule: of a host of ours, or of all ('' then). */
+/** A rule of a local host, or of all hosts (''). */
 interface Place {
   readonly scope: string;
   readonly pattern: string;
 }
 
-/** What a server may send that has proved its domain. */
+/** The limits of an authenticated server. */
 interface Terms {
   readonly allowance: Allowance;
   share(): Share;
@@ -61,7 +61,7 @@ export class Policy {
   readonly #terms = new Map<string, Terms>();
   /** By local domain: of hosts, and of services and components, which are never added later. */
   readonly #hosts = new Map<string, ReturnType<PolicyParts['host']>>();
-  /** What was refused because of the policy or the bounds of streams, by condition. */
+  /** Streams refused by the policy or by a limit, by condition. */
   readonly refusals = { incoming: new Map<string, number>(), outgoing: new Map<string, number>() };
 
   constructor(parts: PolicyParts) {
@@ -79,7 +79,7 @@ export class Policy {
     return host;
   }
 
-  /** Whether there are no streams between a domain of ours and another server. */
+  /** Whether streams between a local domain and another server are denied. */
   denies(local: string, remote: string): boolean {
     const host = this.#hostOf(local);
     const policy = this.#setting(host.domain, remote, 'policy');
@@ -89,7 +89,7 @@ export class Policy {
     return (hosts[host.domain]?.s2s.policy ?? s2s.policy) === 'deny';
   }
 
-  /** What the policy is for a domain and a host, and what decides it: a key of the configuration, or a block list. */
+  /** The policy for a domain and a host, with its source: a configuration key, or a block list. */
   explain(host: string, remote: string): PolicyFacts {
     const { hosts } = this.#parts.config();
     const isDenied = this.denies(host, remote);
@@ -105,7 +105,7 @@ export class Policy {
     };
   }
 
-  /** Whether only a certificate proves the domain of another server. */
+  /** Whether another server needs a valid certificate for its domain. */
   requiresCertificate(local: string, remote: string): boolean {
     const { domain } = this.#hostOf(local);
     return (

@@ -260,7 +260,7 @@ class Attempt implements Task {
     );
     report.dialback = stream.hasDialback;
     report.stage = 'certificate';
-    // Whoever poses as the server could pass our key on, and so pose as us to the real one.
+    // An impostor could forward our key to the real server, and so impersonate us.
     const { from, to } = stream.pair;
     const isRequired = this.#parts.policy.requiresCertificate(from, to);
     if (isRequired && !this.#parts.certifies(this.#connection, to)) {

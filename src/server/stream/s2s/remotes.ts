@@ -56,7 +56,7 @@ interface Route {
   readonly since: number;
   /** Stanzas. */
   sent: number;
-  /** The latest connection, and what is sent over it. Undefined while there is no connection. */
+  /** The latest connection and its delivery. Undefined while there is no connection. */
   last: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
   /** The step at which there was no connection. */
   step: Step;
@@ -393,7 +393,7 @@ export class Remotes implements Destination {
       }
       if (last === undefined || stateOf(last.stream.xml) === 'closing') continue;
       closed++;
-      // Without an error, because the peer has done nothing wrong: what is queued goes over a new stream.
+      // Without an error, because the peer has done nothing wrong: queued stanzas use a new stream.
       if (open !== undefined) open.stream.xml.close();
       else last.stream.fail('An administrator closed the stream.');
     }
@@ -408,7 +408,7 @@ export class Remotes implements Destination {
     for (const stream of this.#streams) stream.sweep(now);
   }
 
-  /** Resolves once what was sent so far is acknowledged, as far as streams are open. */
+  /** Resolves once the stanzas sent over open streams are acknowledged. */
   async whenAcknowledged(): Promise<void> {
     await Promise.all([...this.#routes.values()].map(({ open, outbox }) => open && outbox.whenEmpty()));
   }

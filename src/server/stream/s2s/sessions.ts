@@ -25,9 +25,9 @@ export interface ServerSessionsParts {
 
 interface Session {
   readonly sm: ServerSm;
-  /** The remote domain that proved itself first. */
+  /** The first authenticated remote domain. */
   readonly domain: string;
-  /** The pairs that its streams have proved. */
+  /** The pairs authenticated by its streams. */
   pairs: ReadonlySet<string>;
   /** When it ends, in ms; undefined while it has a connection. */
   expires: number | undefined;
@@ -98,7 +98,7 @@ export class ServerSessions {
     this.#lost.set(session.domain, sm.id!, true, mostLost);
   }
 
-  /** The stream was closed (§7), or the session cannot go on. */
+  /** The stream was closed (§7), or the session cannot continue. */
   end(sm: ServerSm): void {
     if (sm.id !== undefined) this.#end(sm.id);
     if (!sm.isOver) sm.end(undefined, unknownFate());

@@ -235,7 +235,7 @@ export class ServerSm {
     for (const parcel of refused) parcel.refuse(reason);
   }
 
-  /** The session has ended, and what is unacknowledged is refused. */
+  /** The session has ended: unacknowledged stanzas are refused. */
   refuseAll(reason: StanzaError): void {
     for (const { parcel } of this.#finish()) parcel.refuse(reason);
   }
@@ -273,7 +273,7 @@ function mayRepeat({ name, type }: Stanza): boolean {
   return name === 'presence' || type === 'error';
 }
 
-/** The error for stanzas of which nobody knows whether they arrived. */
+/** The error for stanzas that may or may not have arrived. */
 export const unknownFate = (): StanzaError =>
   new StanzaError('remote-server-timeout', 'The connection to the server was lost. The stanza may have arrived.');
 

@@ -19,7 +19,7 @@ export interface VisitsParts {
   readonly shares: Shares;
   readonly log: Logger;
   limitHit(limit: string): void;
-  /** Whether the certificate of the peer proves a domain. */
+  /** Whether the peer's certificate is valid for a domain. */
   certifies(transport: Transport, domain: string): boolean;
 }
 
@@ -163,7 +163,7 @@ export class Visits {
 interface ProvedPair {
   readonly from: string;
   readonly to: string;
-  /** Whether a certificate proved it: the peer's, or that of the server that was asked. */
+  /** Whether it was authenticated with a valid certificate, of the peer or of the authoritative server. */
   readonly isCertified: boolean;
 }
 
@@ -199,7 +199,7 @@ export class Visit {
     this.#visits.entered(this);
   }
 
-  /** A header says who the peer is. Throws StreamError if the policy denies its domain. */
+  /** The peer has sent its header. Throws StreamError if the policy denies its domain. */
   claims(from: string | undefined, to: string): void {
     this.#claimed = from;
     if (from !== undefined && this.denies(from, to)) throw denied();
@@ -253,7 +253,7 @@ export class Visit {
     this.refused(error.condition, 'closed a stream of another server', { text: error.text });
   }
 
-  /** Once a second: the error if the policy no longer accepts what was proved. */
+  /** Called once a second. Returns the error if the policy no longer accepts the authentication. */
   check(): StreamError | undefined {
     const { parts } = this.#visits;
     const config = parts.config();
