@@ -44,6 +44,7 @@ import inbox from './xep-0430-inbox.js';
 import mamPreferences from './xep-0441-mam-prefs.js';
 import outage from './xep-0455-outage/index.js';
 import limits from './xep-0478-limits.js';
+import serverInfo from './xep-0485-server-info.js';
 import accountAffiliations from './xep-0489-affiliations.js';
 import displayed from './xep-0490-displayed.js';
 
@@ -92,6 +93,7 @@ export const standardModules: readonly ModuleDefinition[] = [
   mamPreferences,
   outage,
   limits,
+  serverInfo,
   accountAffiliations,
   displayed,
 ];

@@ -126,6 +126,10 @@ export class Federation {
       parts.log.warn('s2s.dialback_secret is not set: other servers may refuse streams from the nodes of this cluster');
     this.#before = router.remote;
     router.remote = this.#remotes;
+    router.peerStreams = () =>
+      this.describe()
+        .filter(({ state }) => state === 'open')
+        .flatMap(({ pairs, direction }) => pairs.map((pair) => ({ ...pair, direction })));
     this.#timer = setInterval(() => this.#sweep(monotonic()), sweepMs).unref();
     this.tls = (hello) => ({
       secureContext: certificates.contextForServers(hello === 'unreadable' ? undefined : hello.servername),

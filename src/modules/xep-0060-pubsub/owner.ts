@@ -35,10 +35,10 @@ import { speakersOf } from './speakers.js';
 import { dropBarred } from './subscriptions.js';
 import { around, usualConfig } from './well-known.js';
 
-/** Whether a user may create nodes here. */
+/** Whether somebody may create nodes here. The host itself may at its service. */
 export function mayCreate({ host, settings }: PubSub, holder: Holder, from: Jid): Maybe<boolean> {
   if (holder.isAccount) return holder.jid.bare === from.bare;
-  return host.permits(settings.create, from, holder.jid);
+  return from.equals(host.jid) || host.permits(settings.create, from, holder.jid);
 }
 
 /** The user that a node counts for in the limits of the service. */

@@ -16,6 +16,13 @@ import type { Question } from './questions.js';
 import type { Access, Target } from './requests.js';
 import type { Services } from './services.js';
 
+/** An authenticated stream between a domain of this server and one of another server. */
+export interface PeerStream {
+  readonly local: string;
+  readonly remote: string;
+  readonly direction: 'in' | 'out';
+}
+
 export interface AskOptions {
   readonly timeoutMs?: number;
   /** Of the request; the server itself by default. */
@@ -75,6 +82,8 @@ export interface Host {
   sendFor(owner: Jid, message: Stanza, origin: Origin): Maybe<void>;
   /** Resolves once there is room for more stanzas of the server itself to this address. Undefined if there is now. */
   roomFor(to: Jid): Promise<void> | undefined;
+  /** Streams of this node with other servers, of all hosts. */
+  peerStreams(): readonly PeerStream[];
   /** Ends a session for good, connected or hibernating, and tells the client why. */
   end(session: Session, reason: StreamError): void;
   /** Whether `halt` can restart the server. */

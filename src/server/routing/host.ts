@@ -263,6 +263,7 @@ export class LocalHost implements Host, Destination {
     return this.#router.room(to);
   }
 
+  readonly peerStreams: Host['peerStreams'] = () => this.#router.peerStreams();
   readonly askHome: Host['askHome'] = (question, owner, given) => this.#questions.atHome(question, owner, given);
   readonly askNodes: Host['askNodes'] = (question, given) => this.#questions.atNodes(question, given);
 

@@ -1,6 +1,7 @@
 import type { Jid } from '../address/jid.js';
 import { type Away, everythingHere, type Homes } from '../cluster/homes.js';
 import type { Maybe } from '../maybe.js';
+import type { PeerStream } from '../module/index.js';
 import { StanzaError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { HookError } from './hooks.js';
@@ -59,6 +60,9 @@ export class Router {
       throw new StanzaError('remote-server-not-found');
     },
   };
+
+  /** Streams with other servers. */
+  peerStreams: () => readonly PeerStream[] = () => [];
 
   #homes: Homes = everythingHere;
   #departures: Departures | undefined;
