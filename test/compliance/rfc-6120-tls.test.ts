@@ -7,6 +7,7 @@ import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { NS } from '../../src/server/stanza/ns.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
 import { eachNode, oneProcess, type Peer, scenario } from './dialogue.js';
+import { attempts, outcome } from './sasl.js';
 
 const required = { c2s: { allow_plain_tcp_on_loopback: false } };
 const optional = { c2s: { require_encryption: false } };
@@ -166,6 +167,21 @@ for (const [title, tls, outcome] of [
     }
   });
 }
+
+scenario('§5.4.3.1: without a server name the header chooses the certificate', async ({ connect, stage }) => {
+  for (const host of ['localhost', 'elsewhere.example']) {
+    await stage.account(`romeo@${host}`);
+    const romeo = await connect({ host, tls: { servername: '' } });
+    await asks(romeo);
+    await romeo.startsTls();
+    assert.match(names(romeo.tls), new RegExp(`DNS:${host}(,|$)`));
+    await romeo.opens();
+    await romeo.receivesFeatures();
+    // RFC 5929 §4: the binding is to that certificate.
+    const end = await attempts(romeo, { mechanism: 'SCRAM-SHA-256-PLUS', binding: 'tls-server-end-point' });
+    assert.equal(outcome(end), 'success');
+  }
+});
 
 scenario(
   'RFC 9325 §3.1: TLS 1.2 is refused if 1.3 is required',

@@ -15,10 +15,9 @@ export function bindingsOf(stream: C2sStream, certificates: Certificates): Chann
   // Browsers give scripts no access to channel binding, but some clients (StanzaJS) select a -PLUS mechanism anyway and
   // fail.
   if (socket === undefined || stream.kind === 'websocket') return noBindings;
-  // servername is false if the client sent none.
-  const known = certificates.endPointFor(
-    (socket as TLSSocket & { servername?: string | false }).servername || undefined,
-  );
+  // False if the client sent none: then the header of the stream may have chosen the certificate (RFC 6120 §5.4.3.1).
+  const { servername = false } = socket as TLSSocket & { servername?: string | false };
+  const known = servername === false ? undefined : certificates.endPointFor(servername);
   if (known !== undefined) return tlsBindings(socket, known);
   const certificate = socket.getX509Certificate();
   return tlsBindings(socket, certificate === undefined ? undefined : endPointHash(certificate));

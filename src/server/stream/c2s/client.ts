@@ -263,7 +263,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   #startTls(): void {
     const isTimely = this.phase === 'unauthenticated' && !isUnderWay(this.negotiation);
-    if (!startTls(this.xml, isTimely, () => this.#parts.counts.tlsFailures++)) return;
+    if (!startTls(this.xml, isTimely, () => this.#parts.counts.tlsFailures++, this.host?.domain)) return;
     this.host = undefined;
     this.claimed = undefined;
   }
