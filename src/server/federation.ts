@@ -13,6 +13,7 @@ import type { LocalHost } from './routing/host.js';
 import { type Destination, type Router, serverOrigin } from './routing/router.js';
 import { StreamError } from './stanza/errors.js';
 import type { StreamParts } from './stream/handler.js';
+import type { ArrivalsParts } from './stream/s2s/arrivals.js';
 import { outboxBounds } from './stream/s2s/delivery.js';
 import { DialbackKeys } from './stream/s2s/dialback.js';
 import { DomainCounts } from './stream/s2s/domains.js';
@@ -82,8 +83,14 @@ export class Federation {
     const dns = dnsResolver(dns_servers);
     this.#policy = new Policy(parts);
     this.#visits = new Visits({ ...parts, policy: this.#policy, certifies: certifiesServer });
+    const arrivals: ArrivalsParts = {
+      ...parts,
+      domains: this.domains,
+      host: (domain) => (router.destination(domain) === router.remote ? undefined : host(domain)),
+    };
     this.#remotes = new Remotes({
       ...parts,
+      arrivals,
       policy: this.#policy,
       keys,
       domains: this.domains,
@@ -94,15 +101,17 @@ export class Federation {
     this.#sessions = new ServerSessions({
       bounds: () => outboxBounds(parts.config()),
       limitHit: (limit) => parts.limitHit(limit),
+      ended: (sm) => this.#remotes.sessionEnded(sm),
     });
     this.#incomingParts = {
       ...parts,
+      ...arrivals,
+      policy: this.#policy,
+      carriers: this.#remotes,
       visits: this.#visits,
       sessions: this.#sessions,
       keys,
-      domains: this.domains,
       certifies: certifiesServer,
-      host: (domain) => (router.destination(domain) === router.remote ? undefined : host(domain)),
       verify: async (claim, key) => {
         const verdict = await this.#remotes.verify(claim, key);
         if (verdict !== 'valid') this.domains.failed(claim.originating, 'verification', false);
@@ -291,13 +300,17 @@ export class Federation {
 
   /** Stops reading stanzas. Resolves once those already read have been handled. */
   async stopTaking(): Promise<void> {
-    await Promise.all([this.#remotes.whenAcknowledged(), ...[...this.#incoming].map((stream) => stream.stopTaking())]);
+    await Promise.all([
+      this.#remotes.stopTaking(),
+      this.#remotes.whenAcknowledged(),
+      ...[...this.#incoming].map((stream) => stream.stopTaking()),
+    ]);
   }
 
   /** Closes all streams with `system-shutdown`. */
   close(): void {
-    for (const stream of this.#incoming) stream.close(new StreamError('system-shutdown'));
     this.#remotes.close();
+    for (const stream of this.#incoming) stream.close(new StreamError('system-shutdown'));
   }
 
   /** Drops the remaining connections. */

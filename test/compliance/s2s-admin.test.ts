@@ -82,7 +82,9 @@ test('by default the server starts without federation if its port is in use', as
 });
 
 const [montague, capulet] = ['montague.example', 'capulet.example'];
-const both = { [montague]: {}, [capulet]: {} };
+/** Each direction has a stream of its own. */
+const oneWay = { s2s: { bidirectional: false } };
+const both = { [montague]: oneWay, [capulet]: oneWay };
 
 interface Listed {
   readonly streams: readonly ServerStream[];
@@ -127,6 +129,20 @@ play('s2s list and show: both ends of a stream', both, async (servers) => {
   assert.match(shown, /^Domain +capulet\.example$/m);
   assert.match(shown, /^Stream to it +open$/m);
   assert.match(shown, /^Sent +\d+ stanzas$/m);
+});
+
+play('s2s list and show: a stream for both directions', { [montague]: {}, [capulet]: {} }, async (servers) => {
+  const { romeo, juliet } = await greet(servers);
+  await juliet.sends(`<message to='romeo@montague.example' type='chat' id='3'><body>three</body></message>`);
+  await romeo.receives(`<message type='chat' id='3'><body>three</body></message>`);
+  const there = await adminOf(servers.stage(capulet));
+  const { streams } = await there.ask<Listed>('s2s list');
+  const [carrier] = streams.filter(({ bidirectional }) => bidirectional);
+  assert.ok(carrier?.direction === 'in' && carrier.sent >= 1 && carrier.received >= 2);
+  assert.match(await there.read('s2s show', { domain: montague }), /^Directions +both$/m);
+  const here = await adminOf(servers.stage(montague));
+  const out = (await here.ask<Listed>('s2s list')).streams.find(({ direction }) => direction === 'out');
+  assert.ok(out?.bidirectional === true && out.received >= 1);
 });
 
 play('s2s list: pages, and the streams of one domain', both, async (servers) => {

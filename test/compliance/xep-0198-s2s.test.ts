@@ -519,6 +519,7 @@ play(
     const ids = Array.from({ length: 10 }, (_, n) => n);
     for (const id of ids)
       await trap.romeo.sends(`<message to='juliet@${capulet}' type='chat' id='${id}'><body>${body}</body></message>`);
+    await trap.romeo.syncs();
     const server = await enables(trap);
     // Half of the queue, and what exceeds it.
     const ahead = 7;
@@ -569,7 +570,7 @@ play('a peer that stays away: stanzas are returned after a time', sending({ resu
 const total = 2000;
 const fast = { stanzas_per_second: 'unlimited', bytes_per_second: 'unlimited' };
 const roomy = {
-  s2s: { queue_stanzas_per_domain: 10_000 },
+  s2s: { bidirectional: false, queue_stanzas_per_domain: 10_000 },
   limits: { rate: fast, rate_account: fast, rate_server: fast },
 };
 

@@ -119,9 +119,13 @@ function policyText({ denied, by, requiresCertificate, hosts }: Policies, isOneO
 const hasPair = ({ pairs }: ServerStream, domain: string): boolean => pairs.some(({ remote }) => remote === domain);
 
 function streamFacts(stream: ServerStream): string {
-  const { direction, state, pairs, claimed, address, tls, authentication, since, received, sent } = stream;
+  const { direction, bidirectional, state, pairs, claimed, address, tls, authentication, since, received, sent } =
+    stream;
+  const receives = bidirectional || direction === 'in';
+  const sends = bidirectional || direction === 'out';
   return facts([
     [direction === 'in' ? 'Stream from it' : 'Stream to it', state],
+    ['Directions', bidirectional ? 'both' : undefined],
     [
       'Domains',
       pairs
@@ -133,9 +137,9 @@ function streamFacts(stream: ServerStream): string {
     ['TLS', tls === null ? 'none yet' : `${tls.protocol}, ${tls.cipher}`],
     ['Login', authentication ?? 'not yet'],
     ['Since', time(since)],
-    ['Received', direction === 'in' ? String(received) : undefined],
-    ['Sent', direction === 'out' ? String(sent) : undefined],
-    ['Queued', direction === 'out' ? `${count(stream.queued, 'stanza')}, ${stream.queuedBytes} bytes` : undefined],
+    ['Received', receives ? String(received) : undefined],
+    ['Sent', sends ? String(sent) : undefined],
+    ['Queued', sends ? `${count(stream.queued, 'stanza')}, ${stream.queuedBytes} bytes` : undefined],
   ]);
 }
 

@@ -154,6 +154,13 @@ export const s2s = z
         'Idle time after which a stream to another server is closed. An incoming stream is closed after twice as long.',
       )
       .meta(live),
+    bidirectional: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Whether one stream carries the stanzas of both directions (XEP-0288), if the other server supports that and each has proved its domain on this connection as s2s.require_valid_certificate demands.',
+      )
+      .meta(live),
     resume_seconds: wait()
       .default(60)
       .describe(

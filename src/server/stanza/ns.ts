@@ -67,6 +67,8 @@ export const NS = {
   receipts: 'urn:xmpp:receipts', // 0184
   dialback: 'jabber:server:dialback', // 0220
   dialbackFeature: 'urn:xmpp:features:dialback',
+  bidi: 'urn:xmpp:bidi', // 0288
+  bidiFeature: 'urn:xmpp:features:bidi',
   blocking: 'urn:xmpp:blocking', // 0191
   blockingErrors: 'urn:xmpp:blocking:errors',
   sm: 'urn:xmpp:sm:3', // 0198

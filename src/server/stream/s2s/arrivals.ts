@@ -3,6 +3,7 @@
  * has proved, and is counted for stream management (XEP-0198) if that is enabled.
  */
 import { Jid } from '../../address/jid.js';
+import { monotonic } from '../../clock.js';
 import type { Maybe } from '../../maybe.js';
 import type { Admission, Entrance } from '../../routing/admission.js';
 import type { LocalHost } from '../../routing/host.js';
@@ -31,8 +32,11 @@ export class Arrivals implements Entrance, Origin {
   #counting: ServerSm | undefined;
   /** How many stanzas were admitted. */
   count = 0;
-  /** Whether a stanza has arrived. */
-  hasAny = false;
+  /** When the last stanza arrived, in ms; 0 before the first. */
+  lastAt = 0;
+  #isStopped = false;
+  /** The present stanza is being handled. */
+  #handling: Promise<void> | undefined;
   readonly #parts: ArrivalsParts;
   readonly #xml: XmlStream;
   /** The authenticated pairs, as "from to". */
@@ -75,8 +79,9 @@ export class Arrivals implements Entrance, Origin {
     const isProved = from === undefined || to === undefined || this.has(from, to);
     if (!isProved && this.#domains.has(from!))
       throw new StreamError('not-authorized', 'The pair of domains is not authenticated.');
+    if (this.#isStopped) return;
     const { sm } = this;
-    this.hasAny = true;
+    this.lastAt = monotonic();
     this.#counting = sm;
     sm?.received.begin();
     const stanza = this.#admit(item);
@@ -85,8 +90,23 @@ export class Arrivals implements Entrance, Origin {
       this.#parts.domains.received(stanza.from!.domain);
     }
     const routed = stanza && this.#parts.host(stanza.to!.domain)?.route(stanza, this);
-    if (routed !== undefined) return routed.then(() => sm?.received.handled());
-    sm?.received.handled();
+    if (routed === undefined) {
+      sm?.received.handled();
+      return;
+    }
+    const handled = routed.then(() => {
+      this.#handling = undefined;
+      sm?.received.handled();
+    });
+    this.#handling = handled;
+    return handled;
+  }
+
+  /** Drops further stanzas uncounted. Resolves once those before are handled and can be acknowledged. */
+  async stopTaking(): Promise<void> {
+    this.#isStopped = true;
+    await this.#handling;
+    await this.#counting?.received.whenCaughtUp();
   }
 
   #admit(item: TopLevel): Stanza | undefined {

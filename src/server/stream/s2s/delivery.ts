@@ -4,12 +4,14 @@
  * outbox as fast as the peer reads and acknowledges.
  */
 import type { Config } from '../../config/schema.js';
+import type { Maybe } from '../../maybe.js';
 import type { Outbox } from '../../routing/outbox.js';
-import { StanzaError } from '../../stanza/errors.js';
+import { StanzaError, StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
 import { type Element, el } from '../../xml/element.js';
 import type { TopLevel } from '../../xml/reader.js';
 import { counterOf, demandCounter } from '../xep-0198-received.js';
+import { Arrivals, type ArrivalsParts } from './arrivals.js';
 import { type DialbackKeys, domainOf } from './dialback.js';
 import type { OutgoingStream, StreamEnd, Task } from './outgoing.js';
 import { ServerSm, sendFrom, unknownFate } from './sm.js';
@@ -18,6 +20,10 @@ export interface DeliveryParts {
   readonly outbox: Outbox;
   readonly keys: DialbackKeys;
   config(): Config;
+  /** Where stanzas go that the peer sends over a bidirectional stream. */
+  readonly arrivals: ArrivalsParts;
+  /** Whether the policy allows stanzas from a remote domain to a local one. */
+  allows(from: string, to: string): boolean;
   /** The session of an earlier connection, to be resumed. */
   readonly resumes: ServerSm | undefined;
   /** The monotonic clock, in ms. */
@@ -29,6 +35,8 @@ export interface DeliveryParts {
 
 type Phase = 'new' | 'external' | 'authenticated' | 'dialback' | 'enabling' | 'resuming' | 'open';
 
+/** How many pairs of domains the peer may have on a bidirectional stream. */
+const mostPairs = 100;
 /** XEP-0198 §5: longer ids need not be accepted. */
 const longestId = 4000;
 
@@ -44,6 +52,10 @@ export class Delivery implements Task {
   /** What the peer had acknowledged when the stream was opened. */
   #acknowledgedBefore = 0;
   #hasSent = false;
+  /** XEP-0288: the peer may send stanzas as well. */
+  isBidirectional = false;
+  /** Those stanzas, from when we have authenticated on. */
+  #arrivals: Arrivals | undefined;
   /** The peer did not acknowledge anything for too long. */
   isOverdue = false;
 
@@ -68,19 +80,27 @@ export class Delivery implements Task {
 
   /** Whether the peer has accepted any stanza over this stream. */
   get hasProgressed(): boolean {
+    if (this.received > 0) return true;
     return this.#sm === undefined ? this.#hasSent : this.#sm.acknowledgedCount !== this.#acknowledgedBefore;
   }
 
-  ready(stream: OutgoingStream, features: Element): void {
+  /** How many stanzas the peer has sent over it. */
+  get received(): number {
+    return this.#arrivals?.count ?? 0;
+  }
+
+  ready(stream: OutgoingStream, features: Element): Maybe<void> {
     // §2. After dialback there is no restart: the features before it count.
     this.#offersSm = features.getChild('sm', NS.sm) !== undefined;
-    if (this.#phase === 'authenticated') {
-      this.#proved(stream);
-      return;
-    }
+    if (this.#phase === 'authenticated') return this.#proved(stream);
     if (this.#phase !== 'new') {
       stream.fail('The server sent its stream features at a wrong time.');
       return;
+    }
+    if (this.#parts.config().s2s.bidirectional && features.getChild('bidi', NS.bidiFeature) !== undefined) {
+      // XEP-0288 §2.2: after TLS, before authentication. The peer has proved its domain by now, as the policy requires.
+      this.isBidirectional = true;
+      stream.xml.writeElement(el('bidi', { xmlns: NS.bidi }));
     }
     const mechanisms = features.getChild('mechanisms', NS.sasl)?.getChildren('mechanism') ?? [];
     if (!mechanisms.some((mechanism) => mechanism.getText() === 'EXTERNAL')) {
@@ -106,7 +126,7 @@ export class Delivery implements Task {
     stream.xml.writeElement(el('db:result', { from, to }, key));
   }
 
-  element(stream: OutgoingStream, item: TopLevel): void {
+  element(stream: OutgoingStream, item: TopLevel): Maybe<void> {
     if (this.#phase === 'external' && item.ns === NS.sasl) {
       if (item.name !== 'success') {
         this.#dialBack(stream);
@@ -116,17 +136,40 @@ export class Delivery implements Task {
       stream.xml.restart();
       stream.begin();
     } else if (this.#phase === 'dialback' && item.ns === NS.dialback && item.name === 'result')
-      this.#result(stream, item);
+      return this.#result(stream, item);
     else if (item.ns === NS.sm) this.#managed(stream, item);
-    // The stream is unidirectional: any other element is ignored, such as an unsolicited response.
+    else if (this.#arrivals !== undefined && item.ns === NS.server) return this.#arrivals.take(item);
+    else if (this.#arrivals !== undefined && item.ns === NS.dialback && item.name === 'result')
+      this.#requested(stream, this.#arrivals, item);
+    // Any other element is ignored, such as an unsolicited response.
   }
 
-  #result(stream: OutgoingStream, { attrs }: TopLevel): void {
+  /**
+   * XEP-0288 §2.2: the peer may ask to send from or to further domains. Only its certificate proves them: a server that
+   * would have to be asked is better served by a stream of its own.
+   */
+  #requested({ xml, isCertifiedFor }: OutgoingStream, arrivals: Arrivals, { attrs }: TopLevel): void {
+    const [from, to] = [domainOf(attrs.from), domainOf(attrs.to)];
+    // XEP-0220 §3.1: a response, but there was no request.
+    if (attrs.type !== undefined) return;
+    if (from === undefined || to === undefined) throw new StreamError('improper-addressing');
+    const { host } = this.#parts.arrivals;
+    const isProved = isCertifiedFor(from) && host(from) === undefined && host(to) !== undefined;
+    if (isProved && arrivals.pairs.size < mostPairs && this.#parts.allows(from, to)) {
+      arrivals.prove(from, to);
+      xml.writeElement(el('db:result', { from: to, to: from, type: 'valid' }));
+      return;
+    }
+    const error = el('error', { type: 'cancel' }, el('not-allowed', { xmlns: NS.stanzas }));
+    xml.writeElement(el('db:result', { from: to, to: from, type: 'error' }, error));
+  }
+
+  #result(stream: OutgoingStream, { attrs }: TopLevel): Maybe<void> {
     const { from, to } = stream.pair;
     // §3.1: the response has to match the request of this stream.
     if (domainOf(attrs.from) !== to || domainOf(attrs.to) !== from) return;
-    if (attrs.type === 'valid') this.#proved(stream);
-    else if (attrs.type === 'invalid') {
+    if (attrs.type === 'valid') return this.#proved(stream);
+    if (attrs.type === 'invalid') {
       const text = 'The server rejected our dialback key.';
       stream.fail(text, new StanzaError('internal-server-error', text));
     } else stream.fail('The server could not verify our dialback key.');
@@ -134,15 +177,26 @@ export class Delivery implements Task {
 
   // --- stream management ------------------------------------------------------------------------------------------
 
-  #proved(stream: OutgoingStream): void {
+  #proved(stream: OutgoingStream): Maybe<void> {
     const sm = this.#sm;
-    if (sm?.id !== undefined && this.#offersSm) {
-      this.#phase = 'resuming';
-      stream.xml.writeElement(el('resume', { xmlns: NS.sm, previd: sm.id, h: String(sm.received.h) }));
+    const { from, to } = stream.pair;
+    stream.admit();
+    if (this.isBidirectional) {
+      this.#arrivals = new Arrivals(this.#parts.arrivals, stream.xml);
+      this.#arrivals.prove(to, from);
+    }
+    if (sm?.id === undefined || !this.#offersSm) {
+      this.#endSession(undefined);
+      this.#enable(stream);
       return;
     }
-    this.#endSession(undefined);
-    this.#enable(stream);
+    // §5: `h` must count every stanza that was received over the former stream. There is a deadline for the negotiation.
+    return sm.received.whenCaughtUp()?.then(() => this.#resume(stream, sm)) ?? this.#resume(stream, sm);
+  }
+
+  #resume({ xml }: OutgoingStream, sm: ServerSm): void {
+    this.#phase = 'resuming';
+    xml.writeElement(el('resume', { xmlns: NS.sm, previd: sm.id, h: String(sm.received.h) }));
   }
 
   #enable(stream: OutgoingStream): void {
@@ -166,16 +220,25 @@ export class Delivery implements Task {
     } else if (this.#phase === 'enabling' && name === 'enabled') {
       this.#sm = this.#newSession(attrs);
       this.#sm.attach(stream.xml);
+      this.#count();
       this.#open(stream);
     } else if (this.#phase === 'enabling' && name === 'failed') this.#open(stream);
     else if (this.#phase === 'resuming' && name === 'resumed' && attrs.previd === this.#sm!.id) {
       this.#acknowledgedBefore = this.#sm!.acknowledgedCount;
+      this.#count();
       this.#sm!.resumed(demandCounter(attrs.h), stream.xml);
       this.#open(stream);
     } else if (this.#phase === 'resuming' && name === 'failed') {
       this.#endSession(counterOf(attrs.h));
       this.#enable(stream);
     }
+  }
+
+  /** From now on, the peer's stanzas are counted. */
+  #count(): void {
+    if (this.#arrivals === undefined || this.#sm === undefined) return;
+    this.#arrivals.sm = this.#sm;
+    this.#sm.isBidirectional = true;
   }
 
   #newSession({ id, resume, max }: TopLevel['attrs']): ServerSm {
@@ -200,14 +263,14 @@ export class Delivery implements Task {
   #open(stream: OutgoingStream): void {
     this.#phase = 'open';
     this.#lastSent = this.#parts.now();
-    stream.establish();
+    stream.xml.establish();
     this.#parts.opened(stream);
     this.send(stream);
   }
 
   /** Sends from the outbox until it is empty or the peer has to read or acknowledge first. */
   send({ xml }: OutgoingStream): void {
-    if (this.#phase !== 'open' || !sendFrom(this.#parts.outbox, xml, this.#sm)) return;
+    if (this.#phase !== 'open' || sendFrom(this.#parts.outbox, xml, this.#sm) === 0) return;
     this.#hasSent = true;
     this.#lastSent = this.#parts.now();
   }
@@ -220,8 +283,12 @@ export class Delivery implements Task {
     this.#parts.ended(reason, how);
   }
 
+  async stopTaking(): Promise<void> {
+    await this.#arrivals?.stopTaking();
+  }
+
   isIdle(since: number): boolean {
-    return this.#lastSent <= since && this.#parts.outbox.size === 0;
+    return Math.max(this.#lastSent, this.#arrivals?.lastAt ?? 0) <= since && this.#parts.outbox.size === 0;
   }
 
   sweep(stream: OutgoingStream, now: number): void {

@@ -1,14 +1,16 @@
 /**
  * An incoming stream from another server (RFC 6120): TLS, then SASL EXTERNAL (XEP-0178) or server dialback (XEP-0220),
  * then stanzas, with stream management (XEP-0198) if the peer enables it. The peer may authenticate several pairs of a
- * remote and a local domain, and sends stanzas of these pairs only. The stream is unidirectional; stanzas to that server
- * use an outgoing stream.
+ * remote and a local domain, and sends stanzas of these pairs only. If the peer asks for a bidirectional stream
+ * (XEP-0288), stanzas of the inverse pairs are sent over it; otherwise they use an outgoing stream.
  */
 
 import { Jid } from '../../address/jid.js';
+import { monotonic } from '../../clock.js';
 import type { Config } from '../../config/schema.js';
 import type { Maybe } from '../../maybe.js';
-import { type StanzaErrorCondition, StreamError } from '../../stanza/errors.js';
+import type { Outbox } from '../../routing/outbox.js';
+import { StanzaError, type StanzaErrorCondition, StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
 import type { Transport } from '../../transport/transport.js';
 import { type Element, el, elementOf } from '../../xml/element.js';
@@ -20,10 +22,13 @@ import { hasStartTls, startTls } from '../starttls.js';
 import { XmlStream } from '../stream.js';
 import { acknowledgement, counterOf, demandCounter, failed, type Received } from '../xep-0198-received.js';
 import { Arrivals, type ArrivalsParts } from './arrivals.js';
+import type { Carrier, CarrierEvents } from './carriers.js';
 import { type DialbackClaim, type DialbackKeys, declaration, domainOf } from './dialback.js';
 import { isoTime, type ServerStream, stateOf, tlsFacts } from './inspection.js';
+import type { Pair } from './outgoing.js';
+import type { Policy } from './policy.js';
 import type { ServerSessions } from './sessions.js';
-import { acknowledgesAhead, isAcknowledging, type ServerSm } from './sm.js';
+import { acknowledgesAhead, isAcknowledging, type ServerSm, sendFrom } from './sm.js';
 import type { Verdict } from './verification.js';
 import { lateCloseMs, Visit, type Visits } from './visits.js';
 
@@ -35,6 +40,9 @@ export interface IncomingParts extends StreamParts, ArrivalsParts {
   certifies(transport: Transport, domain: string): boolean;
   /** Verifies a dialback key with the authoritative server. Never rejects. */
   verify(claim: DialbackClaim, key: string): Promise<Verdict>;
+  readonly policy: Policy;
+  /** Learns of the pairs that are sent over bidirectional streams. */
+  readonly carriers: CarrierEvents;
   tlsFailed(): void;
   /** A remote domain is authenticated. */
   proved(domain: string): void;
@@ -51,10 +59,12 @@ const mostPending = 10;
 /** Share of the login deadline that a resumption may wait for stanzas of the former connection. */
 const pendingShare = 0.5;
 
-export class IncomingStream implements StreamHandler {
+/** Without stanzas or stream management from the peer, sending begins after this, in ms. */
+const firstSendMs = 2000;
+
+export class IncomingStream implements StreamHandler, Carrier {
   readonly ns = NS.server;
   readonly declares = declaration;
-  readonly mayLag = 0;
   readonly xml: XmlStream;
   readonly visit: Visit;
   readonly #arrivals: Arrivals;
@@ -67,6 +77,14 @@ export class IncomingStream implements StreamHandler {
   #id = '';
   /** Whether SASL EXTERNAL succeeded. */
   #isAuthenticated = false;
+  /** XEP-0288: the peer wants to receive stanzas as well. */
+  #isBidirectional = false;
+  /** When the first pair was proved, in ms; 0 before. */
+  #provedAt = 0;
+  /** Stanzas may be sent from now on. */
+  #isCarrying = false;
+  #sent = 0;
+  #lastSent = 0;
   /** The pairs whose dialback is pending. */
   readonly #pending = new Set<string>();
 
@@ -101,15 +119,35 @@ export class IncomingStream implements StreamHandler {
   }
 
   #features(): Element[] {
-    if (!this.xml.transport.secure) return [el('starttls', { xmlns: NS.tls }, el('required'))];
+    const bidi = el('bidi', { xmlns: NS.bidiFeature });
+    const { bidirectional } = this.#parts.config().s2s;
+    // XEP-0288 §2.1: also before TLS.
+    if (!this.xml.transport.secure)
+      return [el('starttls', { xmlns: NS.tls }, el('required')), ...(bidirectional ? [bidi] : [])];
     // XEP-0198 §2. It can be enabled once a pair has authenticated; there are no features after dialback.
     const others = [
       el('dialback', { xmlns: NS.dialbackFeature }, el('errors')), // XEP-0220 §2.4.2
       el('sm', { xmlns: NS.sm }),
+      ...(this.#mayBeBidirectional ? [bidi] : []),
     ];
     // XEP-0178 §3, 10.
     if (this.#isAuthenticated || this.#from === undefined || !this.#certifies(this.#from)) return others;
     return [el('mechanisms', { xmlns: NS.sasl }, el('mechanism', null, 'EXTERNAL')), ...others];
+  }
+
+  /** XEP-0288 §2.2: bidirectionality is enabled after TLS and before authentication. */
+  get #mayBeBidirectional(): boolean {
+    if (this.#isAuthenticated || this.#arrivals.pairs.size + this.#pending.size > 0) return false;
+    const { bidirectional } = this.#parts.config().s2s;
+    return bidirectional && this.#from !== undefined && this.#to !== undefined && this.#mayCarry(this.#from, this.#to);
+  }
+
+  /**
+   * Whether stanzas of the inverse pair may be sent over this connection. Where a certificate is required, it has to be
+   * that of this connection: a dialback proves who sends, but not who reads what we send.
+   */
+  #mayCarry(from: string, to: string): boolean {
+    return !this.#parts.policy.requiresCertificate(to, from) || this.#certifies(from);
   }
 
   element(item: TopLevel): Maybe<void> {
@@ -119,25 +157,41 @@ export class IncomingStream implements StreamHandler {
     if (item.ns === NS.dialback && item.name === 'result') return this.#result(item);
     if (item.ns === NS.dialback && item.name === 'verify') return this.#verify(item);
     if (item.ns === NS.sm) return this.#managed(item);
+    if (item.ns === NS.bidi && this.#mayBeBidirectional) {
+      this.#isBidirectional = true;
+      return;
+    }
     if (!this.xml.isEstablished) throw new StreamError('not-authorized');
-    return this.#arrivals.take(item);
+    const handled = this.#arrivals.take(item);
+    this.#carry();
+    return handled;
+  }
+
+  /** Stanzas that are sent again after a resumption are written at once. */
+  get mayLag(): number {
+    return this.#arrivals.sm?.waitingBytes ?? 0;
   }
 
   isFree(item: TopLevel): boolean {
     return isAcknowledging(item, this.#arrivals.sm);
   }
   ahead(item: TopLevel, isHalted: boolean): boolean {
-    return acknowledgesAhead(item, this.#arrivals.sm, isHalted, () => {});
+    return acknowledgesAhead(item, this.#arrivals.sm, isHalted, () => this.drained());
   }
-  drained(): void {}
+  drained(): void {
+    if (this.#isCarrying) this.#parts.carriers.hasRoom(this);
+  }
   closed(error: StreamError | undefined): void {
     this.visit.closed(error);
     const sm = this.#leaveSession();
     if (sm !== undefined) this.#parts.sessions.end(sm);
+    this.#parts.carriers.hasEnded(this, undefined);
   }
   lost(): void {
     const sm = this.#leaveSession();
     if (sm !== undefined) this.#parts.sessions.lost(sm);
+    // What may have arrived must not be overtaken.
+    this.#parts.carriers.hasEnded(this, sm?.isOver === false && sm.waiting > 0 ? sm : undefined);
   }
   gone(): void {
     this.visit.left();
@@ -180,6 +234,8 @@ export class IncomingStream implements StreamHandler {
   #prove(from: string, to: string): void {
     this.#arrivals.prove(from, to);
     this.visit.proved(from, to);
+    if (this.#provedAt === 0) this.#provedAt = monotonic();
+    else if (this.#isCarrying && this.#mayCarry(from, to)) this.#parts.carriers.carries({ from: to, to: from }, this);
     this.#parts.proved(from);
     this.xml.establish();
   }
@@ -261,12 +317,14 @@ export class IncomingStream implements StreamHandler {
   // --- stream management: XEP-0198 --------------------------------------------------------------------------------
 
   #managed({ name, attrs }: TopLevel): Maybe<void> {
-    const { sm, hasAny } = this.#arrivals;
+    const { sm, lastAt } = this.#arrivals;
     const isNew = this.xml.isEstablished && sm === undefined;
     if (sm !== undefined && name === 'r') sm.received.requested();
-    else if (sm !== undefined && name === 'a') sm.acknowledged(demandCounter(attrs.h));
-    else if (isNew && name === 'enable') this.#enable(attrs);
-    else if (isNew && !hasAny && name === 'resume') return this.#resume(attrs);
+    else if (sm !== undefined && name === 'a') {
+      sm.acknowledged(demandCounter(attrs.h));
+      this.drained();
+    } else if (isNew && name === 'enable') this.#enable(attrs);
+    else if (isNew && lastAt === 0 && name === 'resume') return this.#resume(attrs);
     // §3, §6: at the wrong time it is refused, and the stream continues.
     else if (['r', 'a', 'enable', 'resume'].includes(name)) this.xml.writeElement(failed('unexpected-request'));
     else throw new StreamError('unsupported-stanza-type');
@@ -281,6 +339,7 @@ export class IncomingStream implements StreamHandler {
     this.xml.writeElement(el('enabled', { xmlns: NS.sm, ...resumption }));
     sm.attach(this.xml, () => this.#replaced());
     this.#arrivals.sm = sm;
+    this.#carry();
   }
 
   /** §5. Only a server that has authenticated the same pairs may resume a session. */
@@ -294,14 +353,18 @@ export class IncomingStream implements StreamHandler {
     // `h` must count every stanza that was received.
     const isCaughtUp = await this.#within(sm.received.whenCaughtUp());
     if (this.xml.state !== 'open') return;
-    if (!isMine() || !isCaughtUp) {
-      if (!sm.isOver && !isCaughtUp) sessions.end(sm);
+    const mayCarry = sm.waiting === 0 || this.#inverse.length === pairs.size;
+    if (!isMine() || !isCaughtUp || !mayCarry) {
+      if (!sm.isOver && isMine()) sessions.end(sm);
       return this.#refuseToResume(sessions.ended(previd, pairs));
     }
     this.#arrivals.sm = sm;
     sessions.resumed(sm, pairs);
     this.xml.writeElement(el('resumed', { xmlns: NS.sm, previd, h: String(sm.received.h) }));
     sm.resumed(acknowledged, this.xml, () => this.#replaced());
+    // Before new stanzas.
+    this.#parts.carriers.hasResumed(sm, this);
+    this.#carry();
   }
 
   async #refuseToResume(received: Received | undefined): Promise<void> {
@@ -326,6 +389,7 @@ export class IncomingStream implements StreamHandler {
   #replaced(): void {
     const sm = this.#leaveSession();
     if (sm !== undefined) this.#parts.sessions.lost(sm);
+    this.#parts.carriers.hasEnded(this, sm?.isOver === false ? sm : undefined);
     this.xml.close(new StreamError('conflict', 'Another connection resumed the session.'));
   }
 
@@ -335,13 +399,36 @@ export class IncomingStream implements StreamHandler {
     return sm;
   }
 
+  // --- the other direction: XEP-0288 ------------------------------------------------------------------------------
+
+  /** The pairs that stanzas may be sent for. */
+  get #inverse(): readonly Pair[] {
+    if (!this.#isBidirectional) return [];
+    return [...this.#arrivals.pairs].map(inverseOf).filter(({ from, to }) => this.#mayCarry(to, from));
+  }
+
+  /**
+   * From now on stanzas are sent. A peer that wants stream management enables or resumes it first: what is sent before
+   * is not counted, and could overtake what was sent over the former connection.
+   */
+  #carry(): void {
+    if (this.#isCarrying || !this.#isBidirectional || !this.xml.isEstablished) return;
+    this.#isCarrying = true;
+    for (const pair of this.#inverse) this.#parts.carriers.carries(pair, this);
+  }
+
+  send(outbox: Outbox): void {
+    const sent = sendFrom(outbox, this.xml, this.#arrivals.sm);
+    if (sent === 0) return;
+    this.#sent += sent;
+    this.#lastSent = monotonic();
+  }
+
   // --- ends -------------------------------------------------------------------------------------------------------
 
   /** Stops reading stanzas. Resolves once those received are handled and can be acknowledged. */
   async stopTaking(): Promise<void> {
-    const { sm } = this.#arrivals;
-    await this.xml.stopTaking();
-    await sm?.received.whenCaughtUp();
+    await this.#arrivals.stopTaking();
   }
 
   /** Closes the stream. Sends the final count first, so that the peer knows which stanzas were handled (§4). */
@@ -356,13 +443,12 @@ export class IncomingStream implements StreamHandler {
   /** As administrators see it. */
   describe(): ServerStream {
     const { xml } = this;
+    const queued = this.#parts.carriers.queued(this);
     return {
       direction: 'in',
+      bidirectional: this.#isCarrying,
       state: stateOf(xml),
-      pairs: [...this.#arrivals.pairs].map((pair) => {
-        const [remote = '', local = ''] = pair.split(' ');
-        return { local, remote };
-      }),
+      pairs: [...this.#arrivals.pairs].map(inverseOf).map(({ from, to }) => ({ local: from, remote: to })),
       claimed: {
         ...(this.#to !== undefined && { local: this.#to }),
         ...(this.#from !== undefined && { remote: this.#from }),
@@ -372,15 +458,26 @@ export class IncomingStream implements StreamHandler {
       authentication: this.#isAuthenticated ? 'EXTERNAL' : this.#arrivals.pairs.size > 0 ? 'dialback' : null,
       since: isoTime(this.#connectedAt),
       received: this.#arrivals.count,
-      sent: 0,
-      queued: 0,
-      queuedBytes: 0,
+      sent: this.#sent,
+      queued: queued.stanzas,
+      queuedBytes: queued.bytes,
     };
   }
 
   /** Whether a remote domain has been authenticated on it, or is in its header. */
   isOf(domain: string): boolean {
     return this.#from === domain || this.#arrivals.hasDomain(domain);
+  }
+
+  #checkSm(now: number): void {
+    const { sm } = this.#arrivals;
+    if (sm === undefined) return;
+    const { limits, s2s } = this.#parts.config();
+    sm.received.answerLate(now);
+    if (sm.isOverdue(now, s2s.acknowledgement_seconds * 1000)) {
+      sm.refuseAll(new StanzaError('remote-server-timeout', 'The server does not acknowledge stanzas.'));
+      this.xml.close(new StreamError('connection-timeout', 'Stanzas were not acknowledged.'));
+    } else if (sm.isSilent(now, limits.ping_timeout_seconds * 1000)) this.xml.abandon();
   }
 
   /** Called once a second. `now` is in ms of the monotonic clock. */
@@ -391,16 +488,24 @@ export class IncomingStream implements StreamHandler {
       if (now >= xml.closeBy) xml.abandon();
     } else if (xml.isEstablished) {
       xml.checkPace(now);
-      this.#arrivals.sm?.received.answerLate(now);
+      this.#checkSm(now);
+      if (now - this.#provedAt >= firstSendMs) this.#carry();
       const fault = this.visit.check();
       if (fault !== undefined) this.close(fault);
       // The peer should close an idle stream first; this one seems to be abandoned.
-      if (now - xml.lastRead >= 2000 * s2s.idle_seconds) this.close(new StreamError('connection-timeout'));
+      if (now - Math.max(xml.lastRead, this.#lastSent) >= 2000 * s2s.idle_seconds)
+        this.close(new StreamError('connection-timeout'));
     } else if (now - this.#connectedAt >= limits.login_deadline_seconds * 1000 * (this.#pending.size > 0 ? 2 : 1)) {
       this.#parts.limitHit('login_deadline_seconds');
       xml.close(new StreamError('connection-timeout'), lateCloseMs);
     }
   }
+}
+
+/** The pair in which stanzas are sent, of one in which they are received ("from to"). */
+function inverseOf(pair: string): Pair {
+  const [from = '', to = ''] = pair.split(' ');
+  return { from: to, to: from };
 }
 
 /** Decodes an initial response. "=" is an empty one (RFC 6120 §6.4.2). Throws SaslError. */

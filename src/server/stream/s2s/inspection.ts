@@ -11,7 +11,10 @@ export interface Pairing {
 }
 
 export interface ServerStream {
+  /** Who opened it: 'in' if the other server did. */
   readonly direction: 'in' | 'out';
+  /** Stanzas go both ways over it (XEP-0288). */
+  readonly bidirectional: boolean;
   /** connecting: no connection yet. negotiating: not authenticated yet. */
   readonly state: 'connecting' | 'negotiating' | 'open' | 'closing';
   /** Authenticated pairs; of an outgoing stream, the pair it is for. */

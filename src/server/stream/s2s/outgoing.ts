@@ -3,6 +3,7 @@
  * delivery of stanzas (delivery.ts), or verification of one dialback key (verification.ts).
  */
 import type { Config } from '../../config/schema.js';
+import type { Maybe } from '../../maybe.js';
 import { StanzaError, type StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
 import type { Transport } from '../../transport/transport.js';
@@ -11,6 +12,7 @@ import type { StreamOpen, TopLevel } from '../../xml/reader.js';
 import { demandVersion, type StreamHandler, type StreamParts } from '../handler.js';
 import { hasStartTls } from '../starttls.js';
 import { XmlStream } from '../stream.js';
+import { acknowledgement } from '../xep-0198-received.js';
 import { declaration } from './dialback.js';
 import type { Step } from './domains.js';
 import { denied, deniedText, type Policy } from './policy.js';
@@ -54,15 +56,17 @@ const blameless = [
 /** The purpose of a stream. */
 export interface Task {
   /** Called with the peer's features once TLS is up and the certificate is checked, and again after each restart. */
-  ready(stream: OutgoingStream, features: Element): void;
+  ready(stream: OutgoingStream, features: Element): Maybe<void>;
   /** Handles any other element from the peer. */
-  element(stream: OutgoingStream, item: TopLevel): void;
+  element(stream: OutgoingStream, item: TopLevel): Maybe<void>;
   /** Called when an established stream can take more output. */
   drained(stream: OutgoingStream): void;
   /** Called once when the stream ends, with the error for the senders of undelivered stanzas. */
   ended(reason: StanzaError, how: StreamEnd): void;
   /** Called once a second on an established stream, with the monotonic clock in ms. */
   sweep(stream: OutgoingStream, now: number): void;
+  /** Takes no more stanzas from the peer. Resolves once those received are handled. */
+  stopTaking?(): Promise<void>;
   /** Stream management of the stream, once it is enabled or resumed. */
   readonly sm?: ServerSm | undefined;
   /** Whether an established stream has been idle since a time in ms (`monotonic`). */
@@ -105,14 +109,16 @@ export class OutgoingStream implements StreamHandler {
 
   /** Whether the peer's certificate is valid for the remote domain. */
   get isCertified(): boolean {
-    return this.#parts.certifies(this.xml.transport, this.pair.to);
+    return this.isCertifiedFor(this.pair.to);
   }
 
-  /** Negotiation is over: the limits of an authenticated server apply. */
-  establish(): void {
+  /** Whether the peer's certificate is valid for a domain. */
+  readonly isCertifiedFor = (domain: string): boolean => this.#parts.certifies(this.xml.transport, domain);
+
+  /** We have authenticated: the limits of an authenticated server apply. */
+  admit(): void {
     const { allowance, share } = this.#parts.policy.terms(this.pair.from, this.pair.to);
     this.xml.admit(allowance, share());
-    this.xml.establish();
   }
 
   // --- StreamHandler ----------------------------------------------------------------------------------------------
@@ -123,15 +129,11 @@ export class OutgoingStream implements StreamHandler {
     this.hasDialback = Object.values(header.prefixes).includes(NS.dialback);
   }
 
-  element(item: TopLevel): void {
-    if (item.ns === NS.tls && this.#awaitsTls) {
-      this.#startTls(item);
-      return;
-    }
+  element(item: TopLevel): Maybe<void> {
+    if (item.ns === NS.tls && this.#awaitsTls) return this.#startTls(item);
     if (item.ns !== NS.stream || item.name !== 'features') {
       // Elements that arrive before TLS are ignored.
-      if (this.xml.transport.secure) this.#task.element(this, item);
-      return;
+      return this.xml.transport.secure ? this.#task.element(this, item) : undefined;
     }
     const features = elementOf(item);
     if (!this.xml.transport.secure) {
@@ -151,7 +153,7 @@ export class OutgoingStream implements StreamHandler {
     }
     this.step = 'authentication';
     this.hasDialback ||= features.getChild('dialback', NS.dialbackFeature) !== undefined;
-    this.#task.ready(this, features);
+    return this.#task.ready(this, features);
   }
 
   /** RFC 6120 §5.4.2.3. */
@@ -200,6 +202,10 @@ export class OutgoingStream implements StreamHandler {
     this.#parts.closed(this);
   }
 
+  stopTaking(): Promise<void> | undefined {
+    return this.#task.stopTaking?.();
+  }
+
   // --- ends -------------------------------------------------------------------------------------------------------
 
   /** Gives the stream up: ends its task and closes it. */
@@ -218,6 +224,13 @@ export class OutgoingStream implements StreamHandler {
       this.fail('The certificate of the server is not valid for its domain, which is required from now on.');
   }
 
+  /** Closes the stream. The last count comes first, so that the peer knows what was handled (XEP-0198 §4). */
+  close(error?: StreamError): void {
+    const h = this.#task.sm?.received.h ?? 0;
+    if (h > 0) this.xml.write(acknowledgement(h));
+    this.xml.close(error);
+  }
+
   #end(reason: StanzaError, how: StreamEnd): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
@@ -234,7 +247,7 @@ export class OutgoingStream implements StreamHandler {
     } else if (xml.isEstablished) {
       xml.checkPace(now);
       this.#task.sweep(this, now);
-      if (this.#task.isIdle(now - s2s.idle_seconds * 1000)) xml.close();
+      if (this.#task.isIdle(now - s2s.idle_seconds * 1000)) this.close();
     } else if (now - this.openedAt >= limits.login_deadline_seconds * 1000) {
       this.fail('The server did not answer in time.');
     }

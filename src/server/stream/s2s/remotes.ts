@@ -13,6 +13,8 @@ import type { Destination } from '../../routing/router.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
 import type { Stanza } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';
+import type { ArrivalsParts } from './arrivals.js';
+import { type Carrier, type CarrierEvents, Carriers } from './carriers.js';
 import { Delivery, outboxBounds } from './delivery.js';
 import type { DialbackClaim, DialbackKeys } from './dialback.js';
 import type { DomainCounts, Step } from './domains.js';
@@ -26,6 +28,8 @@ import { type Verdict, Verification } from './verification.js';
 export interface RemotesParts extends Omit<OutgoingParts, 'closed'> {
   readonly keys: DialbackKeys;
   readonly domains: DomainCounts;
+  /** Where stanzas go that arrive over a bidirectional stream. */
+  readonly arrivals: ArrivalsParts;
   /** Connects to the server of a domain. Rejects with UnresolvedError, or an error of the system. */
   dial(pair: Pair): Promise<Transport>;
   /** Returns a stanza to its sender with an error. Never throws. */
@@ -64,6 +68,10 @@ interface Route {
   opener: string | undefined;
   /** The established stream. Undefined until there is one. */
   open: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
+  /** A bidirectional stream of the other server, if that is used instead. */
+  carrier: Carrier | undefined;
+  /** The session of such a stream that is lost: stanzas wait until it is resumed or over. */
+  waitsFor: ServerSm | undefined;
   /** The session of the lost stream, to be resumed (XEP-0198). */
   resumes: ServerSm | undefined;
   /** When a stream was lost, in ms, unless the peer has accepted stanzas since. */
@@ -74,12 +82,15 @@ interface Route {
   pause: NodeJS.Timeout | undefined;
 }
 
-export class Remotes implements Destination {
+export class Remotes implements Destination, CarrierEvents {
   readonly #parts: RemotesParts;
   readonly #routes = new Map<string, Route>();
   readonly #backOffs = new Recent<BackOff>(mostBackOffs);
   readonly #streams = new Set<OutgoingStream>();
   readonly #budget: OutboxBudget;
+  readonly #carriers = new Carriers();
+  /** The routes that use a carrier. The one that was served last is the last. */
+  readonly #carried = new Map<Carrier, Set<Route>>();
   /** Streams that are being opened for a user's stanza, by user: one user can never use up all. */
   readonly #opening: Portions;
   #verifications = 0;
@@ -131,11 +142,13 @@ export class Remotes implements Destination {
     const key = keyOf(pair);
     const known = this.#routes.get(key);
     if (known !== undefined) return known;
-    const backOff = this.#backOffs.get(key);
+    const carrier = this.#carriers.of(key);
+    const backOff = carrier === undefined ? this.#backOffs.get(key) : undefined;
     if (backOff !== undefined && monotonic() < backOff.until) throw backOff.reason;
     const { s2s } = this.#parts.config();
+    const opener = carrier === undefined ? user : undefined;
     const isFull = this.#isClosed || this.#routes.size >= s2s.streams;
-    if (isFull || (user !== undefined && this.#opening.take(user) !== undefined)) {
+    if (isFull || (opener !== undefined && this.#opening.take(opener) !== undefined)) {
       this.#parts.limitHit('s2s.streams');
       throw new StanzaError('resource-constraint', 'There are too many streams to other servers.', { type: 'wait' });
     }
@@ -146,12 +159,14 @@ export class Remotes implements Destination {
     };
     const route: Route = {
       pair,
-      opener: user,
+      opener,
       since: monotonic(),
       sent: 0,
       last: undefined,
       step: 'connection',
       open: undefined,
+      carrier: undefined,
+      waitsFor: undefined,
       outbox: this.#outbox(() => this.#send(route), sent),
       resumes: undefined,
       lostAt: undefined,
@@ -159,7 +174,8 @@ export class Remotes implements Destination {
       pause: undefined,
     };
     this.#routes.set(key, route);
-    void this.#connect(route);
+    if (carrier === undefined) void this.#connect(route);
+    else this.#attach(route, carrier);
     return route;
   }
 
@@ -175,19 +191,22 @@ export class Remotes implements Destination {
     });
   }
 
-  #send({ open }: Route): void {
+  #send({ open, carrier, outbox }: Route): void {
     open?.delivery.send(open.stream);
+    carrier?.send(outbox);
   }
 
   // --- streams ----------------------------------------------------------------------------------------------------
 
   /** Never rejects. */
   async #connect(route: Route): Promise<void> {
-    const { keys, config } = this.#parts;
+    const { keys, config, arrivals, policy } = this.#parts;
     const delivery: Delivery = new Delivery({
       outbox: route.outbox,
       keys,
       config,
+      arrivals,
+      allows: (from, to) => !policy.denies(to, from),
       resumes: route.resumes,
       now: monotonic,
       opened: (stream) => {
@@ -271,7 +290,10 @@ export class Remotes implements Destination {
   #toResume(delivery: Delivery, reason: StanzaError, how: StreamEnd): ServerSm | undefined {
     const sm = delivery.session;
     sm?.detach();
-    if (sm === undefined || sm.waiting === 0) return undefined;
+    if (sm === undefined) return undefined;
+    // The peer may have sent stanzas as well, and wait for their acknowledgements.
+    const isAwaited = sm.isBidirectional && how === 'lost' && sm.id !== undefined && !this.#isClosed;
+    if (sm.waiting === 0 && !isAwaited) return undefined;
     // What the peer blames the stream for may be among the unacknowledged stanzas: they are not sent again.
     if ((how === 'failed' && delivery.isInSession) || delivery.isOverdue || this.#isClosed) sm.refuseAll(reason);
     else if (sm.id === undefined) sm.end(undefined, unknownFate());
@@ -317,6 +339,81 @@ export class Remotes implements Destination {
     route.outbox.refuseAll(reason);
   }
 
+  // --- streams of other servers that carry ours: XEP-0288 -----------------------------------------------------------
+
+  carries(pair: Pair, carrier: Carrier): void {
+    const key = keyOf(pair);
+    this.#carriers.add(key, carrier);
+    const route = this.#routes.get(key);
+    // An attempt to connect that is under way goes on.
+    if (route?.pause !== undefined && route.resumes === undefined) this.#attach(route, carrier);
+  }
+
+  hasRoom(carrier: Carrier): void {
+    const routes = this.#carried.get(carrier);
+    if (routes === undefined) return;
+    for (const route of [...routes]) {
+      if (!route.outbox.isWaiting) continue;
+      carrier.send(route.outbox);
+      routes.delete(route);
+      routes.add(route);
+    }
+  }
+
+  hasResumed(sm: ServerSm, carrier: Carrier): void {
+    for (const route of this.#routes.values()) if (route.waitsFor === sm) this.#attach(route, carrier);
+  }
+
+  hasEnded(carrier: Carrier, sm: ServerSm | undefined): void {
+    this.#carriers.delete(carrier);
+    const routes = this.#carried.get(carrier) ?? [];
+    this.#carried.delete(carrier);
+    for (const route of routes) {
+      route.carrier = undefined;
+      route.waitsFor = sm;
+      if (sm === undefined) this.#detached(route);
+    }
+  }
+
+  /** A session that was lost is over. */
+  sessionEnded(sm: ServerSm): void {
+    for (const route of this.#routes.values()) {
+      if (route.waitsFor !== sm) continue;
+      route.waitsFor = undefined;
+      this.#detached(route);
+    }
+  }
+
+  queued(carrier: Carrier): { readonly stanzas: number; readonly bytes: number } {
+    const outboxes = [...(this.#carried.get(carrier) ?? [])].map(({ outbox }) => outbox);
+    return {
+      stanzas: outboxes.reduce((sum, { size }) => sum + size, 0),
+      bytes: outboxes.reduce((sum, { bytes }) => sum + bytes, 0),
+    };
+  }
+
+  #attach(route: Route, carrier: Carrier): void {
+    clearTimeout(route.pause);
+    route.pause = route.waitsFor = route.lostAt = undefined;
+    route.carrier = carrier;
+    const routes = this.#carried.get(carrier);
+    if (routes === undefined) this.#carried.set(carrier, new Set([route]));
+    else routes.add(route);
+    this.#backOffs.delete(keyOf(route.pair));
+    carrier.send(route.outbox);
+  }
+
+  /** The carrier is gone: what is left is sent over a stream of our own. */
+  #detached(route: Route): void {
+    if (this.#isClosed || route.outbox.size === 0) {
+      this.#giveUp(route, new StanzaError('remote-server-timeout'), false);
+      return;
+    }
+    route.lostAt = monotonic();
+    route.attempts = 0;
+    this.#reconnect(route);
+  }
+
   /** Asks the authoritative server whether a dialback key is valid. Never rejects. */
   async verify(claim: DialbackClaim, key: string): Promise<Verdict> {
     if (this.#isClosed || this.#verifications >= this.#parts.config().s2s.dialbacks) {
@@ -337,8 +434,10 @@ export class Remotes implements Destination {
   // --- administration ---------------------------------------------------------------------------------------------
 
   describe(): ServerStream[] {
-    return [...this.#routes.values()].map(({ pair, since, sent, last, outbox }) => ({
+    const own = [...this.#routes.values()].filter(({ carrier, waitsFor }) => (carrier ?? waitsFor) === undefined);
+    return own.map(({ pair, since, sent, last, outbox }) => ({
       direction: 'out',
+      bidirectional: last?.delivery.isBidirectional ?? false,
       state: last === undefined ? 'connecting' : stateOf(last.stream.xml),
       pairs: [{ local: pair.from, remote: pair.to }],
       claimed: null,
@@ -346,7 +445,7 @@ export class Remotes implements Destination {
       tls: last === undefined ? null : tlsFacts(last.stream.xml.transport),
       authentication: last?.delivery.authentication ?? null,
       since: isoTime(last?.stream.openedAt ?? since),
-      received: 0,
+      received: last?.delivery.received ?? 0,
       sent,
       queued: outbox.size,
       queuedBytes: outbox.bytes,
@@ -394,7 +493,7 @@ export class Remotes implements Destination {
       if (last === undefined || stateOf(last.stream.xml) === 'closing') continue;
       closed++;
       // Without an error, because the peer has done nothing wrong: queued stanzas use a new stream.
-      if (open !== undefined) open.stream.xml.close();
+      if (open !== undefined) open.stream.close();
       else last.stream.fail('An administrator closed the stream.');
     }
     for (const { pair } of this.#backOffsOf(domain)) this.#backOffs.delete(keyOf(pair));
@@ -410,15 +509,22 @@ export class Remotes implements Destination {
 
   /** Resolves once the stanzas sent over open streams are acknowledged. */
   async whenAcknowledged(): Promise<void> {
-    await Promise.all([...this.#routes.values()].map(({ open, outbox }) => open && outbox.whenEmpty()));
+    const open = [...this.#routes.values()].filter((route) => (route.open ?? route.carrier) !== undefined);
+    await Promise.all(open.map(({ outbox }) => outbox.whenEmpty()));
+  }
+
+  /** Takes no more stanzas over bidirectional streams. Resolves once those received are handled. */
+  async stopTaking(): Promise<void> {
+    await Promise.all([...this.#streams].map((stream) => stream.stopTaking()));
   }
 
   /** Closes all streams, and refuses new ones. */
   close(): void {
     this.#isClosed = true;
     for (const route of this.#routes.values())
-      if (route.pause !== undefined) this.#giveUp(route, new StanzaError('remote-server-timeout'), false);
-    for (const { xml } of this.#streams) xml.close(new StreamError('system-shutdown'));
+      if (route.pause !== undefined || route.waitsFor !== undefined)
+        this.#giveUp(route, new StanzaError('remote-server-timeout'), false);
+    for (const stream of this.#streams) stream.close(new StreamError('system-shutdown'));
   }
 
   /** Drops the remaining connections. */

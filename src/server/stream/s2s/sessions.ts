@@ -21,6 +21,8 @@ export interface ServerSessionsParts {
   bounds: ServerSmParts['bounds'];
   /** Called when a session ends early because there are too many. */
   limitHit(limit: string): void;
+  /** Called when a session that could be resumed has ended. */
+  ended(sm: ServerSm): void;
 }
 
 interface Session {
@@ -112,6 +114,7 @@ export class ServerSessions {
     this.#lost.delete(domain, id);
     if (pairs.size <= mostPairsOfEnded) this.#ended.set(domain, id, { received: sm.received, pairs }, mostEnded);
     sm.end(undefined, unknownFate());
+    this.#parts.ended(sm);
   }
 
   /** Called once a second with the monotonic clock in ms. */

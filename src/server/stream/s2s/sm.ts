@@ -49,6 +49,8 @@ export class ServerSm {
   readonly received: Received;
   /** The session was resumed on another connection, or has ended. */
   isOver = false;
+  /** Stanzas arrive as well where we opened the stream (XEP-0288). */
+  isBidirectional = false;
   readonly #bounds: ServerSmParts['bounds'];
   #stream: XmlStream | undefined;
   /** Sent stanzas, from `#head` on. */
@@ -250,21 +252,21 @@ export class ServerSm {
   }
 }
 
-/** Sends from an outbox as long as the peer reads and acknowledges. Returns whether anything was sent. */
-export function sendFrom(outbox: Outbox, xml: XmlStream, sm: ServerSm | undefined): boolean {
-  let isSent = false;
+/** Sends from an outbox as long as the peer reads and acknowledges. Returns how many stanzas were sent. */
+export function sendFrom(outbox: Outbox, xml: XmlStream, sm: ServerSm | undefined): number {
+  let sent = 0;
   while (xml.hasRoom && sm?.hasRoom !== false) {
     const parcel = outbox.take();
     if (parcel === undefined) break;
-    isSent = true;
+    sent++;
     if (sm !== undefined) sm.send(parcel, outbox);
     else {
       xml.writeStanza(parcel.stanza);
       parcel.sent();
     }
   }
-  if (isSent) sm?.flushed();
-  return isSent;
+  if (sent > 0) sm?.flushed();
+  return sent;
 }
 
 /** Whether a stanza may arrive twice. */
