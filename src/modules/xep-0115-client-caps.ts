@@ -127,7 +127,7 @@ class Client {
   }
 
   /** Its features could not be learned: queried again after its next presence, or when it is resumed. */
-  forgets(): void {
+  reset(): void {
     this.key = '';
     this.#features = undefined;
   }
@@ -202,7 +202,7 @@ export default defineModule({
         if (proven) persist(key, answer.features);
         for (const client of waitingFor(key, proven ? queue : [asked])) {
           if (answer !== undefined) client.settle(answer.features);
-          else client.forgets();
+          else client.reset();
         }
         // It may have announced another version in the meantime.
         if (asked.isAvailable && asked.key !== key && !asked.isKnown) learn(asked);
@@ -279,7 +279,7 @@ export default defineModule({
       const client = begin(session);
       client.announces(announcedIn(session.presence));
       const features = versions.get(client.key);
-      if (features === undefined) client.forgets();
+      if (features === undefined) client.reset();
       else client.recall(features);
     };
 

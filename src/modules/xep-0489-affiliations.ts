@@ -187,15 +187,15 @@ export default defineModule({
     provide('affiliations', {
       reported(stanza) {
         const { from, name, type } = stanza;
-        const told = stanza.child(NS.raa, 'info')?.attrs;
-        if (from === undefined || told === undefined || !affiliations.includes(told.affiliation ?? ''))
+        const info = stanza.child(NS.raa, 'info')?.attrs;
+        if (from === undefined || info === undefined || !affiliations.includes(info.affiliation ?? ''))
           return undefined;
         const kind = name === 'message' ? 'message' : type === 'subscribe' ? 'presence-sub' : 'presence-directed';
         // §3.3, §6.2: otherwise a client may have written it.
         if (host.isLocal(from.domain) || !announces(from.domain, `${NS.raa}#embed-${kind}`)) return undefined;
         return {
-          affiliation: told.affiliation as Affiliation,
-          since: told.since === undefined ? undefined : parseDateTime(told.since),
+          affiliation: info.affiliation as Affiliation,
+          since: info.since === undefined ? undefined : parseDateTime(info.since),
         };
       },
     });

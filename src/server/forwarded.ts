@@ -35,7 +35,7 @@ export function requestPeer(request: IncomingMessage, proxies: BlockList): Peer 
 }
 
 /**
- * The address of a request for access control by address. Behind a proxy it counts only if the proxy is trusted and
+ * The address of a request for access control by address. Through a proxy it counts only if the proxy is trusted and
  * names the client. Returns undefined if there is none.
  */
 export function accessAddress(

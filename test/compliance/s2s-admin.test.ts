@@ -220,7 +220,7 @@ play('s2s show and kick: a domain in back-off, which a kick ends', both, async (
   await juliet.receives(`<message type='chat' id='3'><body>three</body></message>`);
 });
 
-test('s2s commands say why there are no streams with other servers', async () => {
+test('s2s commands explain why there are no streams with other servers', async () => {
   const { stage } = await serverOf(['localhost'], {});
   const admin = await adminOf(stage);
   for (const command of ['s2s list', 's2s show', 's2s kick'])

@@ -545,7 +545,7 @@ play(
   },
 );
 
-test('§4.2: a reload announces what has changed, and takes away what is no longer granted', async () => {
+test('§4.2: a reload announces changes, and revokes privileges that are no longer configured', async () => {
   const data = mkdtempSync(join(tmpdir(), 'waxwing-'));
   const file = join(data, 'waxwing.toml');
   const secret = 'a pound of apothecary';

@@ -350,7 +350,7 @@ const limits = {
 };
 const modules = { strangers: { messages: 'allow', subscriptions: 'allow', new_contacts: 'unlimited' } };
 
-test('hostile servers, at both ends of streams, hurt nobody', { timeout: 6 * 3_600_000 }, async () => {
+test('hostile servers, at both ends of streams, affect nobody else', { timeout: 6 * 3_600_000 }, async () => {
   const options = { trusts: [authority.pem], limits, modules };
   const servers = await Servers.open({ [capulet]: options, [montague]: {} });
   try {

@@ -84,7 +84,7 @@ test('without records port 5269 of the address is used; a service without either
   assert.match(moved[0]!.what, /but listen\.s2s has port 7269$/);
 });
 
-test('what is missing or wrong in DNS', async (context) => {
+test('missing and wrong records in DNS', async (context) => {
   const lost = await look(context, { zone: {} });
   assert.deepEqual(told(lost), [
     'error: verona.it: no SRV record _xmpp-server._tcp, and no address',
@@ -108,7 +108,7 @@ test('what is missing or wrong in DNS', async (context) => {
   ]);
 });
 
-test('without a network it says that DNS could not be asked, once', async (context) => {
+test('without a network, one finding that DNS did not answer', async (context) => {
   const broken = Object.assign(new Error('timeout'), { code: 'ETIMEOUT' });
   const resolver: DnsResolver = { srv: () => Promise.reject(broken), addresses: () => Promise.reject(broken) };
   assert.deepEqual(told(await look(context, { resolver })), [
@@ -126,7 +126,7 @@ test('a port that cannot be reached, and a server that does not run', async (con
   ]);
 });
 
-test('connections are tried for real', async () => {
+test('real connections', async () => {
   const listener = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
   await once(listener, 'listening');
   const { port } = listener.address() as AddressInfo;

@@ -45,7 +45,7 @@ test('many domains: memory is bounded, and every event is counted once', () => {
   assert.equal(total(counts), 10 * 1000 + 5000 * 3);
 });
 
-test('a busy domain that falls silent loses its name to another in time', () => {
+test('a domain that becomes idle is eventually replaced by another', () => {
   const counts = new DomainCounts(1, 0);
   sends(counts, 'old.example', 1000);
   for (let hour = 1; hour <= 12; hour++) counts.sweep(hour * 3_600_000);

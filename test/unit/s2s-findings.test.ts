@@ -77,7 +77,7 @@ test('places that were not tried, and an override', () => {
   assert.deepEqual(
     findings.map(({ level, what }) => [level, what]),
     [
-      ['note', 'DNS is not asked where the server is: s2s.connect says 192.0.2.7:5269'],
+      ['note', 'DNS is not used: s2s.connect sets 192.0.2.7:5269'],
       ['warning', '2 further addresses were not tried: the time limit was reached'],
     ],
   );

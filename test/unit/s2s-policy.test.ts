@@ -91,7 +91,7 @@ test('domains of one rule share its rates, others have their own; a reload chang
   assert.equal(allowance.elementBytes(limits()), limits().stanza_bytes_server);
 });
 
-test('patterns that are no domains are found in the configuration', () => {
+test('invalid patterns are refused in the configuration', () => {
   for (const [pattern, wanted] of [
     ['*', /is not a domain/],
     ['a@example.net', /is not a domain/],

@@ -278,7 +278,7 @@ export default defineModule({
 
     /** XEP-0489: whether another server says of the sender of a stanza that anybody could have made the account just now. */
     const isNewcomer = (who: Jid, stanza: Stanza): boolean => {
-      // What a service relays says nothing about whom it relays for.
+      // Relayed content is no information about the originator.
       if (host.isLocal(who.domain) || stanza.from?.bare !== who.bare) return false;
       const reported = affiliations?.reported(stanza);
       if (reported?.affiliation !== 'registered') return reported?.affiliation === 'anonymous';

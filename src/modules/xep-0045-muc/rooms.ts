@@ -230,7 +230,7 @@ export class Rooms {
   async create(jid: Jid, creator: Jid): Promise<{ room: Room; isNew: boolean }> {
     const present = await this.#find(jid);
     if (present !== undefined) return { room: present, isNew: false };
-    // Somebody else has begun to create it.
+    // Another request is creating it.
     if (this.#loaded.has(jid.bare) || this.#loading.has(jid.bare)) return this.create(jid, creator);
     const { stores, config, host, log } = this.#muc;
     if (this.#created.refuses(host.userOf(creator)) !== undefined) {

@@ -71,7 +71,8 @@ function problemOf(result: Element, request: Stanza, owner: Jid): string | undef
   const { type, id, to, from } = result.attrs;
   if (type !== 'result') return `its type is ${type ?? 'missing'}`;
   if (id !== request.id) return 'it has another id';
-  if (to === undefined || Jid.tryParse(to)?.full !== request.from!.full) return 'it is for somebody else';
-  if (from !== undefined && Jid.tryParse(from)?.full !== (request.to ?? owner).full) return 'it is from somebody else';
+  if (to === undefined || Jid.tryParse(to)?.full !== request.from!.full) return 'it is for another address';
+  if (from !== undefined && Jid.tryParse(from)?.full !== (request.to ?? owner).full)
+    return 'it is from another address';
   return result.getChildElements().length > 1 ? 'it has more than one child' : undefined;
 }

@@ -15,7 +15,7 @@ declare module '../../server/module/index.js' {
       get(): Promise<Outage | undefined>;
       /** Undefined if the outage is over. Resolves once it is durable. */
       set(outage: Outage | undefined): Promise<void>;
-      /** The addresses that clients are told. */
+      /** The addresses published to clients. */
       addresses(): readonly string[];
     };
   }

@@ -47,7 +47,7 @@ export const placeName = ({ address, port }: Pick<PlaceReport, 'address' | 'port
 const override = (connect: string): ProbeFinding => ({
   level: 'note',
   end: undefined,
-  what: `DNS is not asked where the server is: s2s.connect says ${connect}`,
+  what: `DNS is not used: s2s.connect sets ${connect}`,
   advice: '',
 });
 
@@ -245,7 +245,7 @@ function weakCertificate(place: PlaceReport, { requiresCertificate }: ProbeRepor
       level: 'warning',
       end: 'there',
       what: `${placeName(place)}: the certificate ${problems.join(', and ')}; it is used because require_valid_certificate is off`,
-      advice: 'Whoever controls the network in between can read and change everything.',
+      advice: 'An attacker on the network can read and change everything.',
     },
   ];
 }

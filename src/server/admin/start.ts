@@ -161,7 +161,7 @@ function obeySignals(
   });
 }
 
-/** Whoever set up a public domain expects other servers to reach it. */
+/** A public domain should be reachable for other servers. */
 function withoutFederation({ config, federation }: Server): string[] {
   return typeof federation === 'string' && isFederated(config)
     ? [`Its users cannot talk to users of other servers: ${federation}.`]

@@ -40,7 +40,7 @@ const headerSchema = z.object({
 });
 type Header = z.output<typeof headerSchema>;
 
-/** What a header says of the origin of a stanza. */
+/** The origin of a stanza, from the header. */
 type About = Pick<Origin, 'behalf' | 'audience' | 'isRaised'>;
 
 export interface ElsewhereParts {

@@ -21,7 +21,7 @@ export type Awaited = 'disk' | 'network';
 export interface Origin {
   /** The session that sent it, if it is ours. */
   readonly session: Session | undefined;
-  /** Somebody relies on the acknowledgement: a client (XEP-0198), or another server. */
+  /** The sender relies on the acknowledgement: a client (XEP-0198), or another server. */
   readonly acknowledges: boolean;
   /** Delays the acknowledgement until `done` settles. Pending writes slow the sender down; the network does not. */
   acknowledgeAfter(done: Promise<unknown>, what?: Awaited): void;

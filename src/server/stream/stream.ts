@@ -77,7 +77,7 @@ export class XmlStream implements TransportReader, Writer {
   #aheadError: unknown;
   /** Elements taken in this turn, where the framing counts them. */
   #taken = 0;
-  /** No more elements are taken. */
+  /** Whether the stream has stopped handling elements. */
   #stopped = false;
   #idle: (() => void) | undefined;
   /** The peer has ended its half and some of its elements are pending. */

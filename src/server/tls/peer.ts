@@ -1,4 +1,4 @@
-/** The certificate of another server, as a report for administrators: what it says, and which check fails. */
+/** Reports the certificate of another server to administrators: its contents, and failed checks. */
 import type { X509Certificate } from 'node:crypto';
 import { verifyErrorOf } from '../transport/tls.js';
 import type { Transport } from '../transport/transport.js';

@@ -1,4 +1,4 @@
-/** What TLS says of another server at the other end of a connection. */
+/** Properties of a TLS connection with another server. */
 import type { X509Certificate } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import { isVerified } from '../transport/tls.js';

@@ -255,7 +255,7 @@ async function reachability(
       what: `${nameOf(place)} cannot be reached from this machine (${code})`,
       why: 'Other servers are led there by DNS, and may not reach it either.',
       advice:
-        'Open the port in the firewall, and forward it in the router. Behind some routers only connections from outside work: then test from another network.',
+        'Open the port in the firewall, and forward it in the router. Some routers only forward connections from outside: then test from another network.',
     };
   });
   return Promise.all(findings);

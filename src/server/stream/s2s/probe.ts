@@ -1,5 +1,5 @@
 /**
- * Tests the way to another server for an administrator: what DNS says, then for each place the connection, TLS, the
+ * Tests the way to another server for an administrator: DNS, then for each place the connection, TLS, the
  * certificate, the features and the authentication, as far as a stream for stanzas would get. No stanza is sent.
  */
 import { NS } from '../../stanza/ns.js';
