@@ -10,6 +10,8 @@ export interface Zone {
   readonly srv?: Readonly<Record<string, readonly string[]>>;
   /** Names for which it answers SERVFAIL. */
   readonly broken?: readonly string[];
+  /** Names for which it does not answer. */
+  readonly silent?: readonly string[];
 }
 
 const types = { 1: 'A', 28: 'AAAA', 33: 'SRV' } as const;
@@ -47,6 +49,7 @@ export class DnsServer {
     const { name, end } = nameAt(message, 12);
     const type = types[message.readUInt16BE(end) as keyof typeof types];
     this.asked.push(`${type} ${name}`);
+    if (this.zone.silent?.includes(name) === true) return;
     const question = message.subarray(12, end + 4);
     const records = this.#records(type, name);
     const header = Buffer.alloc(12);

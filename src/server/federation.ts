@@ -229,12 +229,14 @@ export class Federation {
   #domainFigures(): DomainFigures[] {
     const { named, others } = this.domains;
     const streams = new Map<string, { incoming: number; outgoing: number }>();
-    for (const stream of this.describe()) {
-      const domain = named.has(remoteOf(stream)) ? remoteOf(stream) : otherDomains;
+    const count = (remote: string | undefined, direction: 'incoming' | 'outgoing') => {
+      const domain = remote !== undefined && named.has(remote) ? remote : otherDomains;
       const counts = streams.get(domain) ?? { incoming: 0, outgoing: 0 };
       streams.set(domain, counts);
-      counts[stream.direction === 'in' ? 'incoming' : 'outgoing']++;
-    }
+      counts[direction]++;
+    };
+    for (const { remote } of this.#incoming) count(remote, 'incoming');
+    for (const remote of this.#remotes.remotes()) count(remote, 'outgoing');
     return [...named, [otherDomains, others] as const].map(([domain, counts]) => ({
       domain,
       ...(streams.get(domain) ?? { incoming: 0, outgoing: 0 }),

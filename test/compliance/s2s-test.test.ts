@@ -206,6 +206,14 @@ play('the resolver itself does not answer', both, async (servers) => {
   assert.match(result.findings[0]!.advice, /resolv\.conf/);
 });
 
+play('DNS that does not answer: the time limit ends the test', both, async (servers) => {
+  const admin = await adminOf(servers.stage(montague));
+  servers.dns.zone = { ...servers.dns.zone, silent: ['_xmpp-server._tcp.verona.example'] };
+  const result = await admin.ask<Tested>('s2s test', { domain: 'verona.example', seconds: 1 });
+  assert.deepEqual([result.accepted, result.unresolved!.reason], [false, 'unknown']);
+  assert.match(told(result, 'error')[0]!, /DNS did not answer within the time limit$/);
+});
+
 play('a target without an address is a warning if another one works', both, async (servers) => {
   const { zone } = servers.dns;
   const name = `_xmpp-server._tcp.${capulet}`;

@@ -39,6 +39,8 @@ export class DomainCounts {
   readonly #most: number;
   readonly #named = new Map<string, Entry>();
   readonly #others = newEntry();
+  /** No named domain has a smaller weight. */
+  #least = 0;
   /** Weights of domains without a name. */
   readonly #candidates = new Recent<number>(mostCandidates);
   #agedAt: number;
@@ -78,6 +80,7 @@ export class DomainCounts {
     if (now - this.#agedAt < halfLife) return;
     this.#agedAt = now;
     for (const entry of this.#named.values()) entry.weight /= 2;
+    this.#least = 0;
     this.#candidates.clear();
   }
 
@@ -90,11 +93,12 @@ export class DomainCounts {
     if (this.#named.size < this.#most) return this.#name(domain, 1);
     const weight = (this.#candidates.get(domain) ?? 0) + 1;
     this.#candidates.set(domain, weight);
-    // Most domains stay below the smallest weight that can displace any.
-    if (!displaces(weight, 0)) return this.#others;
+    // Without looking at all named domains for each event.
+    if (!displaces(weight, this.#least)) return this.#others;
     const [least, { weight: leastWeight }] = [...this.#named].reduce((one, other) =>
       other[1].weight < one[1].weight ? other : one,
     );
+    this.#least = leastWeight;
     if (!displaces(weight, leastWeight)) return this.#others;
     this.#named.delete(least);
     this.#candidates.set(least, leastWeight);

@@ -438,7 +438,7 @@ export class IncomingStream implements StreamHandler, Carrier {
     this.xml.close(error);
   }
 
-  // --- time -------------------------------------------------------------------------------------------------------
+  // --- administration ---------------------------------------------------------------------------------------------
 
   /** As administrators see it. */
   describe(): ServerStream {
@@ -464,10 +464,18 @@ export class IncomingStream implements StreamHandler, Carrier {
     };
   }
 
+  /** The remote domain that it is counted for: one that has been authenticated, else the one in its header. */
+  get remote(): string | undefined {
+    const [pair] = this.#arrivals.pairs;
+    return pair?.slice(0, pair.indexOf(' ')) ?? this.#from;
+  }
+
   /** Whether a remote domain has been authenticated on it, or is in its header. */
   isOf(domain: string): boolean {
     return this.#from === domain || this.#arrivals.hasDomain(domain);
   }
+
+  // --- time -------------------------------------------------------------------------------------------------------
 
   #checkSm(now: number): void {
     const { sm } = this.#arrivals;

@@ -90,6 +90,8 @@ export interface ProbeReport {
   readonly places: readonly PlaceReport[];
 }
 
+type Found = { readonly places: readonly Place[] } | NonNullable<ProbeReport['unresolved']>;
+
 /** Places that are tested at the same time. */
 const mostAtOnce = 4;
 /** How long a connection may take, in ms. */
@@ -124,7 +126,7 @@ export class Prober {
     if (denied) return { ...about, accepted: false, lookups: [], unresolved: null, places: [] };
     const lookups: Lookup[] = [];
     progress(`looking up ${pair.to}`);
-    const found = await this.#places(pair.to, lookups);
+    const found = await this.#placesBy(deadline, pair.to, lookups);
     const places = 'places' in found ? found.places.map(newReport) : [];
     const queue = [...places];
     const work = async () => {
@@ -138,16 +140,27 @@ export class Prober {
     return {
       ...about,
       accepted: places.some(({ stage }) => stage === 'accepted'),
-      lookups: lookups.sort((a, b) => (a.question < b.question ? -1 : 1)),
+      lookups: [...lookups].sort((a, b) => (a.question < b.question ? -1 : 1)),
       unresolved: 'places' in found ? null : found,
       places,
     };
   }
 
-  async #places(
-    domain: string,
-    lookups: Lookup[],
-  ): Promise<{ readonly places: readonly Place[] } | NonNullable<ProbeReport['unresolved']>> {
+  /** DNS has its own timeouts, which may add up to more than the time limit. */
+  async #placesBy(deadline: number, domain: string, lookups: Lookup[]): Promise<Found> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<Found>((resolve) => {
+      const give = () => resolve({ reason: 'unknown', what: 'DNS did not answer within the time limit' });
+      timer = setTimeout(give, Math.max(1, deadline - this.#parts.now()));
+    });
+    try {
+      return await Promise.race([this.#places(domain, lookups), late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #places(domain: string, lookups: Lookup[]): Promise<Found> {
     try {
       return { places: await this.#parts.resolve(domain, recorded(this.#parts.dns, lookups)) };
     } catch (error) {

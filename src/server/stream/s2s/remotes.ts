@@ -433,9 +433,18 @@ export class Remotes implements Destination, CarrierEvents {
 
   // --- administration ---------------------------------------------------------------------------------------------
 
+  /** The remote domain of each outgoing stream. */
+  *remotes(): Generator<string, void> {
+    for (const { pair } of this.#own()) yield pair.to;
+  }
+
+  /** Routes with a stream of their own. */
+  #own(): Route[] {
+    return [...this.#routes.values()].filter(({ carrier, waitsFor }) => (carrier ?? waitsFor) === undefined);
+  }
+
   describe(): ServerStream[] {
-    const own = [...this.#routes.values()].filter(({ carrier, waitsFor }) => (carrier ?? waitsFor) === undefined);
-    return own.map(({ pair, since, sent, last, outbox }) => ({
+    return this.#own().map(({ pair, since, sent, last, outbox }) => ({
       direction: 'out',
       bidirectional: last?.delivery.isBidirectional ?? false,
       state: last === undefined ? 'connecting' : stateOf(last.stream.xml),
