@@ -39,9 +39,11 @@ async function connects(
   isPrivileged = false,
 ): Promise<ComponentPeer> {
   const friar = await scene.component('mantua').logsIn();
-  await friar.receives(`<message from='localhost' to='mantua'><delegation xmlns='${delegation}'/></message>`);
+  const heard = [await friar.hears('message'), ...(isPrivileged ? [await friar.hears('message')] : [])];
+  const announced = heard.map(({ content }) => /^<(\w+) xmlns="([^"]+)"/.exec(content)!.slice(1));
+  const expected = [['delegation', delegation], ...(isPrivileged ? [['privilege', NS.privilege]] : [])];
+  assert.deepEqual(announced.sort(), expected);
   const described = Object.keys(namespaces).filter((one) => !one.startsWith(delegation));
-  if (isPrivileged) await friar.receives(`<message from='localhost'><privilege xmlns='${NS.privilege}'/></message>`);
   for (const node of described.flatMap((one) => [`${delegation}::${one}`, `${delegation}:bare:${one}`])) {
     await friar.receives(`<iq type='get' id='{asked}'><query xmlns='${NS.discoInfo}' node='${node}'/></iq>`);
     friar.sends(`<iq type='error' id='{asked}' from='mantua' to='localhost'/>`);

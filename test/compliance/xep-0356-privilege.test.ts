@@ -299,6 +299,29 @@ play('§5.1: any other sender is forbidden', all, async (scene) => {
   await juliet.receivesNothing();
 });
 
+play('§9: a disabled account sends nothing', all, async ({ actor, friar, server }) => {
+  await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await friar.syncs();
+  await server.accounts.disable('romeo@localhost');
+  friar.says(outgoing(messages(`from='romeo@localhost' to='juliet@localhost'`)));
+  await friar.receives(`<message type='error' id='1' from='localhost'>${forbidden}</message>`);
+  const inner = `<iq xmlns='jabber:client' type='get' id='x'><query xmlns='urn:example:read'/></iq>`;
+  friar.says(asking('romeo@localhost', inner, 'get'));
+  await friar.receives(`<iq type='error' id='1'>${forbidden}</iq>`);
+  await juliet.receivesNothing();
+});
+
+play('§5.3, RFC 6120 §10.1: messages of an account stay in order', all, async ({ actor, friar }) => {
+  await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await friar.syncs();
+  for (let n = 0; n < 50; n++)
+    friar.says(outgoing(messages(`from='romeo@localhost' to='juliet@localhost' type='chat' id='${n}'`)));
+  for (let n = 0; n < 50; n++) await juliet.receives(`<message from='romeo@localhost' type='chat' id='${n}'/>`);
+  await friar.hearsNothing();
+});
+
 play('XEP-0191 §3: an account cannot write to whom it blocks', all, async ({ actor, friar }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });

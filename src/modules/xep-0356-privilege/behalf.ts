@@ -1,12 +1,20 @@
 /** §5, §6: messages and requests that a component sends as an account. */
+import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
-import type { Host, IqRequest, Maybe } from '../../server/module/index.js';
+import { defineQuestion, type Host, type IqRequest, type Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el, parse, serialize } from '../../server/xml/element.js';
 import { includes, type Permissions } from './permissions.js';
+
+/** Asked at the home of an account: sends a message for it. */
+export const sendingFor = defineQuestion({
+  name: 'privilege.message',
+  given: z.object({ component: z.string(), message: z.string() }),
+  answer: z.null(),
+});
 
 export interface BehalfParts {
   readonly host: Host;
@@ -27,14 +35,9 @@ export class Behalf {
   message(outer: Stanza, origin: Origin): Maybe<'handled' | undefined> {
     const privilege = outer.child(NS.privilege, 'privilege') ?? outer.child(NS.privilegeOld, 'privilege');
     if (privilege === undefined || outer.type === 'error') return undefined;
-    const component = this.#parts.permissions.componentOf(outer.from!);
-    if (component === undefined) return undefined;
-    const sent = this.#messageIn(component, privilege, originFor(component, origin));
-    return sent instanceof Promise ? sent.then(() => 'handled') : 'handled';
-  }
-
-  #messageIn(component: string, privilege: Element, origin: Origin): Maybe<void> {
     const { host, permissions } = this.#parts;
+    const component = permissions.componentOf(outer.from!);
+    if (component === undefined) return undefined;
     const refuse = (text: string) => permissions.refusal(component, 'message', text);
     if (permissions.of(component).message !== 'outgoing')
       throw refuse('You may not send messages for accounts of this host.');
@@ -47,15 +50,47 @@ export class Behalf {
     if (owner.local === undefined) {
       if (message.to === undefined) throw new StanzaError('bad-request', 'A message of the host needs an addressee.');
       this.counts.messages++;
-      return host.route(message, origin);
+      const routed = host.route(message, originFor(component));
+      return routed === undefined ? 'handled' : routed.then(() => 'handled');
     }
-    const send = (exists: boolean): Maybe<void> => {
-      if (!exists) throw refuse('The sender of the message is not an account of this host.');
-      this.counts.messages++;
-      return host.sendFor(owner, message, origin);
+    // The account lives at its home.
+    const sent = host.askHome(sendingFor, owner, { component, message: message.toXml() });
+    if (sent instanceof Promise) host.acknowledgeAfter(outer, origin, sent);
+    return 'handled';
+  }
+
+  /** At the home of the account. Resolves once the message is durable. Throws StanzaError. */
+  send(component: string, owner: Jid, message: Stanza): Maybe<null> {
+    const writes: Promise<unknown>[] = [];
+    const origin: Origin = {
+      ...originFor(component),
+      acknowledgeAfter: (done, what = 'disk') => {
+        if (what === 'disk') writes.push(done);
+      },
     };
-    const exists = host.accounts.exists(owner.bare);
-    return typeof exists === 'boolean' ? send(exists) : exists.then(send);
+    const written = (): Maybe<null> => (writes.length === 0 ? null : Promise.all(writes).then(() => null));
+    const go = (isActive: boolean): Maybe<null> => {
+      if (!isActive)
+        throw this.#parts.permissions.refusal(
+          component,
+          'message',
+          'The sender of the message is not an active account.',
+        );
+      this.counts.messages++;
+      const sent = this.#parts.host.sendFor(owner, message, origin);
+      return sent === undefined ? written() : sent.then(written);
+    };
+    const isActive = this.#isActive(owner);
+    return typeof isActive === 'boolean' ? go(isActive) : isActive.then(go);
+  }
+
+  /** §9, 4: a component may do no more than the account, and a disabled account can send nothing. */
+  #isActive({ bare }: Jid): Maybe<boolean> {
+    const { accounts } = this.#parts.host;
+    const exists = accounts.exists(bare);
+    const account = accounts.get(bare);
+    if (typeof exists === 'boolean' && !(account instanceof Promise)) return exists && account?.disabled !== true;
+    return Promise.all([exists, account]).then(([is, found]) => is && found?.disabled !== true);
   }
 
   // --- IQs ----------------------------------------------------------------------------------------------------------
@@ -81,6 +116,7 @@ export class Behalf {
       throw refuse('The sender of the request is not its addressee.');
     if (inner.attrs.type !== stanza.type) throw refuse('The types of the two requests differ.');
     const owner = to.toBare();
+    if (!(await this.#isActive(owner))) throw refuse('The addressee is not an active account.');
     const sent = stanzaOf(inner, owner);
     // RFC 6120 §10.3.3
     const request = sent.to === undefined ? sent.with({ to: owner }) : sent;
@@ -97,11 +133,11 @@ export class Behalf {
   }
 }
 
-/** The origin of what a component sends for an account; `outer` is that of the request. */
-const originFor = (component: string, outer?: Origin): Origin => ({
+/** The origin of what a component sends for an account. */
+const originFor = (component: string): Origin => ({
   session: undefined,
-  acknowledges: outer?.acknowledges ?? false,
-  acknowledgeAfter: (done, what) => outer?.acknowledgeAfter(done, what),
+  acknowledges: false,
+  acknowledgeAfter() {},
   component,
 });
 

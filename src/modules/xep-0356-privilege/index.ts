@@ -27,7 +27,7 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { hasFrom } from '../../server/stanza/subscription.js';
 import { el } from '../../server/xml/element.js';
-import { Behalf } from './behalf.js';
+import { Behalf, sendingFor } from './behalf.js';
 import { announcement, getsPushes, includes, Permissions, type Privileges } from './permissions.js';
 import { ManagedPresence } from './presence.js';
 
@@ -120,6 +120,7 @@ export default defineModule({
     return [
       divert(diversion, { before: ['delegation'] }),
       serverMessage((stanza, origin) => behalf.message(stanza, origin)),
+      answers(sendingFor, ({ component, message }, owner) => behalf.send(component, owner, Stanza.parse(message))),
       ...(['account', 'server'] as const).flatMap((target) => [
         iq.get(target, NS.privilege, 'privileged_iq', request, options),
         iq.set(target, NS.privilege, 'privileged_iq', request, options),
