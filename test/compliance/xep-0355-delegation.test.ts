@@ -288,6 +288,23 @@ play(
 );
 
 play(
+  'N.B. 1: requests that wait for a component that goes away are answered at once',
+  { [ns]: [] },
+  async ({ actor, friar }) => {
+    const romeo = await actor('romeo@localhost/orchard');
+    for (const id of ['a', 'b']) {
+      await romeo.sends(request(query, `type='get' id='${id}'`));
+      await gets(friar, `id='${id}'`, query, id);
+    }
+    friar.socket.destroy();
+    await romeo.receives(`<iq type='error' id='a' to='romeo@localhost/orchard'>${unavailable}</iq>`);
+    await romeo.receives(`<iq type='error' id='b' to='romeo@localhost/orchard'>${unavailable}</iq>`);
+    await romeo.receivesNothing();
+  },
+  { config: { modules: { delegation: { timeout_seconds: 600 } } } },
+);
+
+play(
   '§9, note 3: other requests go on meanwhile; those that wait are bounded',
   { [ns]: [] },
   async (scene) => {
