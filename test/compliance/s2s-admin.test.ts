@@ -9,7 +9,7 @@ import { DnsServer } from '../dns-server.js';
 import { adminOf } from './admin.js';
 import { Stage } from './dialogue.js';
 import { refusal } from './phrases.js';
-import { play, type Servers } from './servers.js';
+import { Impostor, lure, play, type Servers } from './servers.js';
 
 const nobody = 'friar@mantua.example';
 
@@ -247,4 +247,45 @@ play('metrics count stanzas, streams and failures by domain', both, async (serve
   const there = (await servers.stage(capulet).server.metrics.text()).text;
   assert.match(there, /^waxwing_server_stanzas_received_total\{domain="montague\.example"\} [2-9]$/m);
   assert.match(there, /^waxwing_server_domain_streams\{domain="montague\.example",direction="incoming"\} 1$/m);
+});
+
+play('s2s list and kick: a stream that is not authenticated yet, in either direction', both, async (servers) => {
+  const admin = await adminOf(servers.stage(montague));
+  const romeo = await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true });
+  const trap = await lure('');
+  servers.leads('verona.example', trap.port);
+  await romeo.sends(`<message to='prince@verona.example' type='chat' id='1'><body>?</body></message>`);
+  await (await trap.next()).hears();
+  const { streams } = await admin.ask<Listed>('s2s list', { domain: 'verona.example' });
+  assert.deepEqual(
+    streams.map(({ direction, state, authentication, tls, queued }) => [direction, state, authentication, tls, queued]),
+    [['out', 'negotiating', null, null, 1]],
+  );
+  assert.deepEqual(await admin.ask('s2s kick', { domain: 'verona.example' }), {
+    domain: 'verona.example',
+    closed: 1,
+    paused: 0,
+  });
+  await romeo.receives(
+    `<message type='error' id='1' from='prince@verona.example'>${refusal('wait', 'remote-server-timeout')}</message>`,
+  );
+  // The failure leaves no back-off: the next stanza connects again.
+  await romeo.sends(`<message to='prince@verona.example' type='chat' id='2'><body>?</body></message>`);
+  await (await trap.next()).hears();
+
+  const port = servers.stage(montague).port('s2s');
+  const impostor = Impostor.connect(port, `from='mantua.example' to='${montague}'`);
+  await impostor.opens();
+  const claimed = await admin.ask<Listed>('s2s list', { domain: 'mantua.example' });
+  assert.deepEqual(
+    claimed.streams.map(({ direction, state, pairs, claimed }) => [direction, state, pairs, claimed]),
+    [['in', 'negotiating', [], { local: montague, remote: 'mantua.example' }]],
+  );
+  assert.match(
+    await admin.read('s2s list', { domain: 'mantua.example' }),
+    /^\(mantua\.example\) .* negotiating +no TLS/m,
+  );
+  // RFC 6120 §4.9.3.16.
+  assert.match(await admin.read('s2s kick', { domain: 'mantua.example' }), /Closed 1 stream with mantua\.example\./);
+  await impostor.hearsError('reset');
 });
