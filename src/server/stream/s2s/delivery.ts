@@ -8,6 +8,7 @@ import type { Maybe } from '../../maybe.js';
 import type { Outbox } from '../../routing/outbox.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
+import { announcedBytes } from '../../stanza/stream-limits.js';
 import { type Element, el } from '../../xml/element.js';
 import type { TopLevel } from '../../xml/reader.js';
 import { counterOf, demandCounter } from '../xep-0198-received.js';
@@ -46,6 +47,8 @@ export class Delivery implements Task {
   authentication: 'EXTERNAL' | 'dialback' | undefined;
   #phase: Phase = 'new';
   #offersSm = false;
+  /** The largest stanza that the peer accepts, in bytes (XEP-0478). */
+  #largest = Number.POSITIVE_INFINITY;
   #sm: ServerSm | undefined;
   /** When a stanza was last sent, in ms. */
   #lastSent = 0;
@@ -92,6 +95,7 @@ export class Delivery implements Task {
   ready(stream: OutgoingStream, features: Element): Maybe<void> {
     // §2. After dialback there is no restart: the features before it count.
     this.#offersSm = features.getChild('sm', NS.sm) !== undefined;
+    this.#largest = announcedBytes(features);
     if (this.#phase === 'authenticated') return this.#proved(stream);
     if (this.#phase !== 'new') {
       stream.fail('The server sent its stream features at a wrong time.');
@@ -100,7 +104,7 @@ export class Delivery implements Task {
     if (this.#parts.config().s2s.bidirectional && features.getChild('bidi', NS.bidiFeature) !== undefined) {
       // XEP-0288 §2.2: after TLS, before authentication. The peer has proved its domain by now, as the policy requires.
       this.isBidirectional = true;
-      stream.xml.writeElement(el('bidi', { xmlns: NS.bidi }));
+      stream.xml.writeElement(el('bidi', { xmlns: NS.bidi }, stream.limits));
     }
     const mechanisms = features.getChild('mechanisms', NS.sasl)?.getChildren('mechanism') ?? [];
     if (!mechanisms.some((mechanism) => mechanism.getText() === 'EXTERNAL')) {
@@ -270,7 +274,7 @@ export class Delivery implements Task {
 
   /** Sends from the outbox until it is empty or the peer has to read or acknowledge first. */
   send({ xml }: OutgoingStream): void {
-    if (this.#phase !== 'open' || sendFrom(this.#parts.outbox, xml, this.#sm) === 0) return;
+    if (this.#phase !== 'open' || sendFrom(this.#parts.outbox, xml, this.#sm, this.#largest) === 0) return;
     this.#hasSent = true;
     this.#lastSent = this.#parts.now();
   }

@@ -12,6 +12,7 @@ import type { Maybe } from '../../maybe.js';
 import type { Outbox } from '../../routing/outbox.js';
 import { StanzaError, type StanzaErrorCondition, StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
+import { announcedBytes, streamLimits } from '../../stanza/stream-limits.js';
 import type { Transport } from '../../transport/transport.js';
 import { type Element, el, elementOf } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
@@ -79,6 +80,8 @@ export class IncomingStream implements StreamHandler, Carrier {
   #isAuthenticated = false;
   /** XEP-0288: the peer wants to receive stanzas as well. */
   #isBidirectional = false;
+  /** The largest stanza that the peer accepts, in bytes (XEP-0478). */
+  #largest = Number.POSITIVE_INFINITY;
   /** When the first pair was proved, in ms; 0 before. */
   #provedAt = 0;
   /** Stanzas may be sent from now on. */
@@ -128,6 +131,7 @@ export class IncomingStream implements StreamHandler, Carrier {
     const others = [
       el('dialback', { xmlns: NS.dialbackFeature }, el('errors')), // XEP-0220 §2.4.2
       el('sm', { xmlns: NS.sm }),
+      this.#limits(),
       ...(this.#mayBeBidirectional ? [bidi] : []),
     ];
     // XEP-0178 §3, 10.
@@ -150,6 +154,13 @@ export class IncomingStream implements StreamHandler, Carrier {
     return !this.#parts.policy.requiresCertificate(to, from) || this.#certifies(from);
   }
 
+  /** XEP-0478 §3.1. What holds once a domain is proved: after dialback there are no new features. */
+  #limits(): Element {
+    const { limits, s2s } = this.#parts.config();
+    const { elementBytes } = this.visit.allowance(this.#to!, this.#from);
+    return streamLimits(elementBytes(limits), 2 * s2s.idle_seconds);
+  }
+
   element(item: TopLevel): Maybe<void> {
     if (item.ns === NS.tls && item.name === 'starttls' && hasStartTls(this.xml.transport)) return this.#startTls();
     if (!this.xml.transport.secure) throw new StreamError('policy-violation', 'Start TLS first.');
@@ -159,6 +170,7 @@ export class IncomingStream implements StreamHandler, Carrier {
     if (item.ns === NS.sm) return this.#managed(item);
     if (item.ns === NS.bidi && this.#mayBeBidirectional) {
       this.#isBidirectional = true;
+      this.#largest = announcedBytes(elementOf(item));
       return;
     }
     if (!this.xml.isEstablished) throw new StreamError('not-authorized');
@@ -418,7 +430,7 @@ export class IncomingStream implements StreamHandler, Carrier {
   }
 
   send(outbox: Outbox): void {
-    const sent = sendFrom(outbox, this.xml, this.#arrivals.sm);
+    const sent = sendFrom(outbox, this.xml, this.#arrivals.sm, this.#largest);
     if (sent === 0) return;
     this.#sent += sent;
     this.#lastSent = monotonic();

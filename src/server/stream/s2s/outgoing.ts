@@ -6,6 +6,7 @@ import type { Config } from '../../config/schema.js';
 import type { Maybe } from '../../maybe.js';
 import { StanzaError, type StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
+import { streamLimits } from '../../stanza/stream-limits.js';
 import type { Transport } from '../../transport/transport.js';
 import { childrenOf, type Element, elementOf } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
@@ -114,6 +115,13 @@ export class OutgoingStream implements StreamHandler {
 
   /** Whether the peer's certificate is valid for a domain. */
   readonly isCertifiedFor = (domain: string): boolean => this.#parts.certifies(this.xml.transport, domain);
+
+  /** What the peer may send over a bidirectional stream (XEP-0478 §3.2). */
+  get limits(): Element {
+    const { limits, s2s } = this.#parts.config();
+    const { allowance } = this.#parts.policy.terms(this.pair.from, this.pair.to);
+    return streamLimits(allowance.elementBytes(limits), s2s.idle_seconds);
+  }
 
   /** We have authenticated: the limits of an authenticated server apply. */
   admit(): void {

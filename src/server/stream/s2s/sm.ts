@@ -252,12 +252,29 @@ export class ServerSm {
   }
 }
 
-/** Sends from an outbox as long as the peer reads and acknowledges. Returns how many stanzas were sent. */
-export function sendFrom(outbox: Outbox, xml: XmlStream, sm: ServerSm | undefined): number {
+/** Whether a stanza has more bytes than this. Serialized only if that is possible: a UTF-16 code unit has at most three. */
+function isLarger(stanza: Stanza, bytes: number): boolean {
+  if (bytes === Number.POSITIVE_INFINITY || stanza.content.length * 3 + mostHeader <= bytes) return false;
+  return Buffer.byteLength(stanza.toXml(NS.server)) > bytes;
+}
+
+/** Bytes of the start tag of a stanza, at most: two addresses, an id and others. */
+const mostHeader = 32_768;
+
+/**
+ * Sends from an outbox as long as the peer reads and acknowledges. `largest`: what the peer accepts, in bytes. Returns
+ * how many stanzas were sent.
+ */
+export function sendFrom(outbox: Outbox, xml: XmlStream, sm: ServerSm | undefined, largest: number): number {
   let sent = 0;
   while (xml.hasRoom && sm?.hasRoom !== false) {
     const parcel = outbox.take();
     if (parcel === undefined) break;
+    // XEP-0478 §4: the peer would close the stream, for all users.
+    if (isLarger(parcel.stanza, largest)) {
+      parcel.refuse(new StanzaError('policy-violation', `That server accepts at most ${largest} bytes in one stanza.`));
+      continue;
+    }
     sent++;
     if (sm !== undefined) sm.send(parcel, outbox);
     else {

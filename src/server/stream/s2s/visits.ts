@@ -10,8 +10,9 @@ import { Rates } from '../../limits/rates.js';
 import type { Shares } from '../../limits/shares.js';
 import { StreamError } from '../../stanza/errors.js';
 import type { Transport } from '../../transport/transport.js';
+import type { Allowance } from '../handler.js';
 import type { XmlStream } from '../stream.js';
-import type { Policy } from './policy.js';
+import { type Policy, serverAllowance } from './policy.js';
 
 export interface VisitsParts {
   config(): Config;
@@ -235,6 +236,11 @@ export class Visit {
     if (!isFirst) return;
     const { allowance, share } = policy.terms(to, from);
     this.xml.admit(allowance, share());
+  }
+
+  /** What the peer may send once it has proved a domain; if it names none, what servers may send usually. */
+  allowance(to: string, from: string | undefined): Allowance {
+    return from === undefined ? serverAllowance : this.#visits.parts.policy.terms(to, from).allowance;
   }
 
   /** Something that the peer wanted is refused. Counted, and logged unless too much is. */
