@@ -1,9 +1,9 @@
 /** ejabberd, as Debian packages it. */
 import assert from 'node:assert/strict';
 import { domainOf, type Peer, type PeerOptions, roomsOf, type Way, ways } from './peer.js';
-import { freePorts, Program } from './program.js';
+import { freePorts, outputOf, Program } from './program.js';
 
-/** Runs a Lua, Erlang or other program with ERL_LIBS as ejabberd's own script has it; arguments go to erl. */
+/** Runs Erlang with ERL_LIBS as ejabberd's own script has it. */
 const script = `
 ctl=$(command -v ejabberdctl)
 ERL_LIBS=$(sed -n "s/^ *\\(export \\)\\{0,1\\}ERL_LIBS='\\{0,1\\}\\([^']*\\)'\\{0,1\\}$/\\2/p" "$ctl" | head -n 1)
@@ -69,8 +69,10 @@ export async function ejabberd({ dns, authority, accounts }: PeerOptions): Promi
       mod_vcard: {},
       mod_version: {},
     },
-    append_host_config: { [domains.dialback]: { modules: { mod_s2s_dialback: {} } } },
+    append_host_config: { [domains.dialback]: { modules: { mod_s2s_dialback: {} } } } as Record<string, unknown>,
   };
+  const hasBidi = (await outputOf({ program: 'find', args: ['/usr/lib', '-name', 'mod_s2s_bidi.beam'] })) !== '';
+  if (hasBidi) config.append_host_config[domains.bidi] = { modules: { mod_s2s_bidi: {} } };
   // What is JSON is YAML too.
   const file = await run.writes('ejabberd.yml', JSON.stringify(config, null, 2));
   await run.writes('database/.keep', '');
@@ -78,7 +80,7 @@ export async function ejabberd({ dns, authority, accounts }: PeerOptions): Promi
   let isRegistered = false;
   return {
     name: 'ejabberd',
-    ways: new Set(ways.filter((way) => way !== 'managed' && way !== 'bidi')),
+    ways: new Set(ways.filter((way) => way !== 'managed' && (way !== 'bidi' || hasBidi))),
     looksNamesUp: false,
     c2s: { host: address, port: c2s },
     s2s: { host: address, port: s2s },

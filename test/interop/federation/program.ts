@@ -1,12 +1,13 @@
 /** Runs another server as an unprivileged process of its own, in a temporary folder. */
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 import { within } from '../server.js';
 
 /** Patience with a program that starts or stops, in ms. */
@@ -33,6 +34,12 @@ const unprivileged = isRoot ? ['setpriv', `--reuid=${nobody}`, `--regid=${nobody
 function commandOf({ program, args, env = {} }: Command, folder: string): readonly [string, ...string[]] {
   const variables = Object.entries({ HOME: folder, ...env }).map(([name, value]) => `${name}=${value}`);
   return [...enter, ...unprivileged, 'env', ...variables, program, ...args] as unknown as [string, ...string[]];
+}
+
+/** What a command writes that ends on its own, such as a question about what is installed. */
+export async function outputOf(command: Command): Promise<string> {
+  const [program, ...args] = commandOf(command, tmpdir());
+  return (await promisify(execFile)(program, args)).stdout;
 }
 
 export class Program {

@@ -45,6 +45,19 @@ export const routes: readonly Play[] = [
   route('idn', 'internationalized domains and names (RFC 7622)'),
   route('six', 'IPv6'),
   {
+    title: 'one connection for both directions (XEP-0288)',
+    suits: ({ us, them }) => us.ways.has('bidi') && them.ways.has('bidi'),
+    async play(scene, one, other) {
+      // Nobody can connect to the domain of the one: what comes back must use the connection from there.
+      scene.forgets(domainOf(one.name, 'bidi'));
+      // Another pair of domains in each direction, since a connection serves both.
+      const romeo = await scene.someone(one, { way: 'bidi' });
+      const juliet = await scene.someone(other, { way: one === scene.us ? 'bidi' : 'external' });
+      await converse(romeo, juliet);
+      await converse(juliet, romeo);
+    },
+  },
+  {
     title: 'a connection that breaks and loses what was on its way: stream management (XEP-0198)',
     suits: ({ us, them }) => us.ways.has('managed') && them.ways.has('managed'),
     async play(scene, one, other) {
