@@ -60,9 +60,9 @@ async function authenticates(friend: Impostor, before = bidi): Promise<void> {
   assert.doesNotMatch((await friend.opens()).features.content, offered);
 }
 
-play('§2.1: it is offered before and after TLS, and not after authentication', receiving(), async (servers) => {
+play('§2.2: it is offered after TLS, and not before TLS or after authentication', receiving(), async (servers) => {
   const plain = connects(servers);
-  assert.match((await plain.opens()).features.content, offered);
+  assert.doesNotMatch((await plain.opens()).features.content, offered);
   const friend = connects(servers);
   assert.match((await friend.opensWithTls(trusted)).features.content, offered);
   await authenticates(connects(servers));

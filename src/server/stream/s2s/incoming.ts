@@ -122,17 +122,14 @@ export class IncomingStream implements StreamHandler, Carrier {
   }
 
   #features(): Element[] {
-    const bidi = el('bidi', { xmlns: NS.bidiFeature });
-    const { bidirectional } = this.#parts.config().s2s;
-    // XEP-0288 §2.1: also before TLS.
-    if (!this.xml.transport.secure)
-      return [el('starttls', { xmlns: NS.tls }, el('required')), ...(bidirectional ? [bidi] : [])];
+    // XEP-0288 §2.1 would have the feature here too, but TLS comes first (§2.2), and ejabberd 26 enables it at once.
+    if (!this.xml.transport.secure) return [el('starttls', { xmlns: NS.tls }, el('required'))];
     // XEP-0198 §2. It can be enabled once a pair has authenticated; there are no features after dialback.
     const others = [
       el('dialback', { xmlns: NS.dialbackFeature }, el('errors')), // XEP-0220 §2.4.2
       el('sm', { xmlns: NS.sm }),
       this.#limits(),
-      ...(this.#mayBeBidirectional ? [bidi] : []),
+      ...(this.#mayBeBidirectional ? [el('bidi', { xmlns: NS.bidiFeature })] : []),
     ];
     // XEP-0178 §3, 10.
     if (this.#isAuthenticated || this.#from === undefined || !this.#certifies(this.#from)) return others;
