@@ -7,7 +7,7 @@ import { adminOf } from './admin.js';
 import type { Peer } from './dialogue.js';
 import { refusal } from './phrases.js';
 import { configure, pubsub } from './pubsub.js';
-import { Impostor, play, type Servers } from './servers.js';
+import { Impostor, lure, play, type Servers } from './servers.js';
 
 const [montague, capulet] = ['montague.example', 'capulet.example'];
 const rooms = `conference.${montague}`;
@@ -244,6 +244,19 @@ play(
     await peer.hearsError('policy-violation');
   },
 );
+
+scene('a domain that is denied while its key is verified is let in no more', { ...lenient }, async (servers) => {
+  const trap = await lure(header('padua.example'));
+  servers.leads('padua.example', trap.port);
+  const peer = await enters(servers);
+  peer.says(`<db:result from='padua.example' to='${capulet}'>key</db:result>`);
+  const asked = await trap.next();
+  await asked.answers(unknown, 'some-id');
+  await asked.hearsElement('verify');
+  await servers.changes(capulet, { s2s: { domains: { 'padua.example': deny } } });
+  assert.equal((await asked.hears()).kind, 'close');
+  assert.equal(condition((await peer.hearsElement('result')).content), 'not-allowed');
+});
 
 play(
   'a stricter reload leaves what a certificate has proved: of the peer, and of the server that was asked',

@@ -232,6 +232,8 @@ export class Visit {
     const isCertified = wasRequired || certifies(this.xml.transport, from);
     const isFirst = this.#proved.size === 0;
     this.#proved.set(pair, { from, to, isCertified });
+    // The policy may have changed since the peer asked.
+    this.#config = undefined;
     this.#visits.proved(this, pair);
     if (!isFirst) return;
     const { allowance, share } = policy.terms(to, from);
