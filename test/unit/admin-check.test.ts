@@ -7,6 +7,7 @@ import { after, describe, test } from 'node:test';
 import proxy65 from '../../src/modules/xep-0065-proxy65/index.js';
 import { checkCertificates } from '../../src/server/admin/check/certificates.js';
 import { checkClock } from '../../src/server/admin/check/clock.js';
+import { checkComponents } from '../../src/server/admin/check/components.js';
 import { checkDns } from '../../src/server/admin/check/dns.js';
 import type { Finding } from '../../src/server/admin/check/finding.js';
 import { checkLimits } from '../../src/server/admin/check/limits.js';
@@ -27,6 +28,25 @@ let folders = 0;
 const folder = () => join(root, String(folders++));
 const configOf = (text: string, data = folder()) => loadConfig({ text: `data = "${data}"\n${text}`, modules: [] });
 const levels = (findings: readonly Finding[]) => findings.map(({ level }) => level);
+
+test('components that could take over a host, or act for accounts over the network', () => {
+  const look = (more: string) =>
+    checkComponents({ config: configOf(`[components.mantua]\nsecret = "a pound of apothecary"\n${more}`) });
+  const granted = '[components.mantua.privileges.localhost]\n';
+  assert.deepEqual(look('allow_from = ["192.0.2.1"]'), []);
+  assert.deepEqual(
+    look(`allow_from = ["127.0.0.0/8", "::1"]\n${granted}roster = "both"\niq = { "jabber:iq:register" = "get" }`),
+    [],
+  );
+  const found = look(
+    `allow_from = ["127.0.0.1", "192.0.2.0/24"]\n${granted}` +
+      `iq = { "http://jabber.org/protocol/commands" = "set", "jabber:iq:register" = "both" }`,
+  );
+  assert.deepEqual(levels(found), ['warning', 'warning', 'warning']);
+  assert.match(found[0]!.what, /mantua may run the commands of administrators of localhost/);
+  assert.match(found[1]!.what, /mantua may change passwords and delete accounts of localhost/);
+  assert.match(found[2]!.what, /mantua, which acts for accounts, may connect from 192\.0\.2\.0\/24/);
+});
 
 describe('DNS', () => {
   const zone = (records: Record<string, readonly string[]>): DnsResolver => ({

@@ -6,6 +6,7 @@ import type { Terminal } from '../command.js';
 import { loadConfiguration } from '../configuration.js';
 import { checkCertificates } from './certificates.js';
 import { checkClock } from './clock.js';
+import { checkComponents } from './components.js';
 import { checkDns } from './dns.js';
 import { checkFederation } from './federation.js';
 import type { Finding, Subject } from './finding.js';
@@ -64,7 +65,7 @@ async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
       started.then(({ findings }) => [...findings]),
     ),
   ]);
-  return [configuration, ...renamed, server(subject, socket), ...parts.flat()];
+  return [configuration, ...renamed, ...checkComponents(subject), server(subject, socket), ...parts.flat()];
 }
 
 function fromConfiguration(error: unknown): Finding[] {
