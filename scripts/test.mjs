@@ -1,7 +1,7 @@
 /**
  * `npm test`: compiles, lints, and runs every suite that needs no outside service. Arguments choose test files by parts of
- * their paths (`npm test -- mam`); then nothing is linted. Ends with the totals of Node's test runner; the exit code is 1
- * where anything failed or no test ran.
+ * their paths (`npm test -- mam`), or leave them out (`npm test -- compliance/ '!compliance/cli'`); then nothing is linted.
+ * Ends with the totals of Node's test runner; the exit code is 1 where anything failed or no test ran.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -15,12 +15,15 @@ const suites = ['unit', 'contract', 'compliance', 'fuzz'];
 /** In ms. A file that takes longer is taken to hang. */
 const timeout = 400_000;
 
-const wanted = process.argv.slice(2);
+const args = process.argv.slice(2);
+const wanted = args.filter((part) => !part.startsWith('!'));
+const unwanted = args.filter((part) => part.startsWith('!')).map((part) => part.slice(1));
 await setupOrExit();
-const isLintClean = wanted.length > 0 || lint();
+const isLintClean = args.length > 0 || lint();
 const files = suites
   .flatMap(testsIn)
-  .filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)));
+  .filter((file) => wanted.length === 0 || wanted.some((part) => file.includes(part)))
+  .filter((file) => !unwanted.some((part) => file.includes(part)));
 const { failures, totals } = await runAll(files);
 
 for (const { file, name, error } of failures) {
@@ -28,7 +31,7 @@ for (const { file, name, error } of failures) {
 }
 console.log();
 if (!isLintClean) console.log('✖ the linter has findings, see the beginning');
-if (files.length === 0) console.log(`✖ no test file matches ${wanted.join(' or ')}`);
+if (files.length === 0) console.log(`✖ no test file matches ${args.join(' or ')}`);
 for (const total of totals) console.log(`# ${total}`);
 
 const count = (name) => Number(totals.find((total) => total.startsWith(`${name} `))?.slice(name.length + 1) ?? 0);

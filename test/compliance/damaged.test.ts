@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Jid } from '../../src/server/address/jid.js';
+import { storedName } from '../../src/server/loader.js';
 import { stanzaId } from '../../src/server/stanza/ids.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Shape, Storage } from '../../src/storage/contract.js';
@@ -133,6 +134,12 @@ function samples(account: string): Sample[] {
 const shared: Sample[] = [
   { shape: 'document', name: 'greetings', owner: 'localhost', value: { motd: { id: 'm', text: 't' }, welcome: 'w' } },
   { shape: 'document', name: 'policies', owner: 'localhost', value: { blocked: ['mallory@localhost'] } },
+  {
+    shape: 'document',
+    name: 'outage/outage',
+    owner: 'localhost',
+    value: { planned: true, beginning: '2026-11-29T12:00:00Z', message: { en: 'Upgrade' } },
+  },
   { shape: 'document', name: 'stanza_ids', owner: 'ids', value: { until: at } },
   { shape: 'document', name: 'server_runs', owner: 'localhost', value: [{ from: 1, to: 2 }] },
   { shape: 'document', name: 'account_secrets', owner: 'server', value: { salts: 'c2VjcmV0' } },
@@ -334,7 +341,9 @@ test('the samples are valid, and cover every store', { timeout: 60_000 }, async 
     );
     assert.deepEqual(damagedIn(stage.takeErrors()), []);
     const sampled = new Set([...samples(victim), ...shared].map(({ name }) => name).concat('accounts'));
-    const declared = stage.server.modules.flatMap(({ stores }) => Object.keys(stores ?? {}));
+    const declared = stage.server.modules.flatMap(({ name: module, stores }) =>
+      Object.entries(stores ?? {}).map(([name, store]) => storedName(module, name, store)),
+    );
     const present = (await stage.server.storage.stores()).map(({ name }) => name);
     assert.deepEqual(
       [...declared, ...present].filter((name) => !sampled.has(name)),

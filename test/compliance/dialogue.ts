@@ -24,6 +24,7 @@ import { type Element, elementOf, parse, serialize } from '../../src/server/xml/
 import type { Storage } from '../../src/storage/contract.js';
 import { type LateStorage, late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
+import { mulberry32 } from '../../src/storage/wrappers.js';
 import { shuffled } from '../shuffle.js';
 import { CheckedReader } from '../strict.js';
 import { difference, fillIn } from './match.js';
@@ -50,9 +51,9 @@ const standard = shuffleSeed === undefined ? standardModules : shuffled(standard
 
 /** `WAXWING_NODES=N` runs dialogues on N nodes; each actor connects to the one where its account lives. */
 const nodesOfAll = Number(process.env.WAXWING_NODES ?? 1);
-/** `WAXWING_SPREAD=1`: to one node after the other instead, wherever their accounts live. */
-const isSpread = process.env.WAXWING_SPREAD === '1';
-let connectionsMade = 0;
+/** `WAXWING_SPREAD=SEED`: each connects to a node that the seed chooses instead. */
+const spreadSeed = process.env.WAXWING_SPREAD;
+const spread = spreadSeed === undefined ? undefined : mulberry32(Number(spreadSeed));
 
 const hosts = { localhost: {}, 'elsewhere.example': {} };
 
@@ -615,7 +616,7 @@ export class Peer {
     const { account, node } = this.#options;
     const { nodes } = this.#stage;
     if (node !== undefined) return nodes[node]!;
-    if (isSpread) return nodes[connectionsMade++ % nodes.length]!;
+    if (spread !== undefined) return nodes[Math.floor(spread() * nodes.length)]!;
     return account === undefined ? this.#stage.nodes[0]! : this.#stage.home(account);
   }
 
