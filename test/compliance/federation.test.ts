@@ -120,7 +120,7 @@ play('RFC 6120 §8.3.3.16: a missing domain, and one without a server', both, as
   assert.equal(servers.dns.asked.length, asked);
   servers.leads('padua.example', servers.stage(capulet).port('s2s'));
   await romeo.sends(`<message to='friar@padua.example' type='chat' id='3'><body>?</body></message>`);
-  await romeo.receives(refused('3', 'wait', 'remote-server-timeout', 'friar@padua.example'));
+  await romeo.receives(refused('3', 'cancel', 'remote-server-not-found', 'friar@padua.example'));
 });
 
 const inside = { [montague]: { s2s: { allow_networks: [] } }, [capulet]: {} };

@@ -478,11 +478,11 @@ scene('RFC 6120 §4.9.3.6: a domain whose server is this one, without a loop', {
   const juliet = await julietOf(servers);
   servers.leads('padua.example', servers.stage(capulet).port('s2s'));
   await juliet.sends(`<message to='friar@padua.example' type='chat' id='1'><body>?</body></message>`);
-  await juliet.receives(`<message type='error' id='1'>${refusal('wait', 'remote-server-timeout')}</message>`);
+  await juliet.receives(`<message type='error' id='1'>${refusal('cancel', 'remote-server-not-found')}</message>`);
   const enemy = connects(servers, 'padua.example');
   await enemy.opensWithTls();
   enemy.says(result('0', 'padua.example'));
-  assert.equal(condition((await enemy.hearsElement('result')).content), 'remote-server-timeout');
+  assert.equal(condition((await enemy.hearsElement('result')).content), 'remote-server-not-found');
   enemy.ends();
   await untilLeft(servers, 0);
 });

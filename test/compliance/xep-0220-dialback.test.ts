@@ -103,7 +103,7 @@ play('§2.5: failed verifications, and their conditions', receiving, async (serv
     [`conference.${capulet}`, capulet, 'forbidden'],
     ['nowhere.example', capulet, 'remote-server-not-found'],
     // DNS leads to a server that does not know the domain.
-    ['padua.example', capulet, 'remote-server-timeout'],
+    ['padua.example', capulet, 'remote-server-not-found'],
   ] as const) {
     servers.leads('padua.example', servers.stage(montague).port('s2s'));
     enemy.says(result(keyFor(id, from, to), from, to));

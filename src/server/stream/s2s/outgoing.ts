@@ -93,6 +93,8 @@ export class OutgoingStream implements StreamHandler {
   #isEnded = false;
   /** The peer's stream error blames us. */
   #isBlamed = false;
+  /** The peer does not serve the domain, by its stream error. */
+  #isUnknown = false;
 
   constructor(transport: Transport, parts: OutgoingParts, pair: Pair, task: Task, openedAt: number) {
     this.pair = pair;
@@ -197,11 +199,15 @@ export class OutgoingStream implements StreamHandler {
     this.#task.drained(this);
   }
   blamed(error: TopLevel): void {
-    this.#isBlamed = !childrenOf(elementOf(error)).some((child) => blameless.includes(child.getName()));
+    const names = childrenOf(elementOf(error)).map((child) => child.getName());
+    this.#isBlamed = !names.some((name) => blameless.includes(name));
+    this.#isUnknown = names.includes('host-unknown');
   }
   closed(error: StreamError | undefined): void {
     const how = error !== undefined || this.#isBlamed ? 'failed' : 'closed';
-    this.#end(new StanzaError('remote-server-timeout', error?.text), how);
+    // XEP-0220 §2.5.
+    const condition = this.#isUnknown ? 'remote-server-not-found' : 'remote-server-timeout';
+    this.#end(new StanzaError(condition, error?.text), how);
   }
   lost(): void {
     this.#end(new StanzaError('remote-server-timeout', 'The connection to the server was lost.'), 'lost');
