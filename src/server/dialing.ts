@@ -9,22 +9,29 @@ const stagger = 500;
 /** Timeout for all addresses together, in ms. */
 const timeoutMs = 20_000;
 
+/** A connection, and the places that were not tried before it succeeded. */
+export interface Dialed {
+  readonly transport: TcpTransport;
+  readonly rest: readonly Place[];
+}
+
 /**
  * Resolves with the first connection that succeeds. If its place is for direct TLS, the TLS handshake has to succeed too;
  * otherwise the remaining places are tried. `tls` has the client's options. Rejects with the last error.
  */
-export async function dial(places: readonly Place[], tls: ConnectionOptions): Promise<TcpTransport> {
+export async function dial(places: readonly Place[], tls: ConnectionOptions): Promise<Dialed> {
   const signal = AbortSignal.timeout(timeoutMs);
   let left = places;
   for (;;) {
     const { socket, at } = await firstOf(left, signal);
     const place = left[at]!;
     const transport = new TcpTransport(socket, optionsFor(place, tls));
-    if (!place.isDirectTls) return transport;
+    const rest = left.slice(at + 1);
+    if (!place.isDirectTls) return { transport, rest };
     const error = await handshake(transport, signal);
-    if (error === undefined) return transport;
+    if (error === undefined) return { transport, rest };
     transport.destroy();
-    left = left.slice(at + 1);
+    left = rest;
     if (left.length === 0) throw error;
   }
 }

@@ -6,7 +6,7 @@ import { domainToASCII } from 'node:url';
 import { monotonic, wall } from './clock.js';
 import { networks } from './config/address.js';
 import { type Config, isFederated } from './config/schema.js';
-import { dial, dialPlace } from './dialing.js';
+import { type Dialed, dial, dialPlace } from './dialing.js';
 import type { DomainFigures, FederationFigures } from './metrics.js';
 import type { Admission } from './routing/admission.js';
 import type { LocalHost } from './routing/host.js';
@@ -95,7 +95,7 @@ export class Federation {
       keys,
       domains: this.domains,
       certifies: certifiesServer,
-      dial: (pair) => this.#dial(pair, dns),
+      dial: (pair, places) => this.#dial(pair, dns, places),
       refuse: (stanza, error) => host(stanza.from!.domain).refuse(stanza, error, serverOrigin),
     });
     this.#sessions = new ServerSessions({
@@ -193,8 +193,8 @@ export class Federation {
     stream.visit.enters();
   }
 
-  async #dial(pair: Pair, dns: DnsResolver): Promise<Transport> {
-    return dial(await this.#resolve(pair.to, dns), this.#tlsTo(pair));
+  async #dial(pair: Pair, dns: DnsResolver, places?: readonly Place[]): Promise<Dialed> {
+    return dial(places ?? (await this.#resolve(pair.to, dns)), this.#tlsTo(pair));
   }
 
   #resolve(domain: string, dns: DnsResolver): Promise<readonly Place[]> {

@@ -200,3 +200,73 @@ play(
     }
   },
 );
+
+/** What another program at the first places of a domain does instead of TLS with a valid certificate. */
+const faults: Readonly<Record<string, (peer: Impostor) => Promise<void>>> = {
+  'closes the connection': async (peer) => peer.cut(),
+  'does not know the domain': async (peer) => {
+    peer.sendsHeader();
+    peer.says(`<stream:error><host-unknown xmlns='${NS.streams}'/></stream:error></stream:stream>`);
+  },
+  'offers no TLS': async (peer) => {
+    peer.sendsHeader();
+    peer.says('<stream:features/>');
+  },
+  'refuses TLS': async (peer) => {
+    peer.sendsHeader();
+    peer.says(`<stream:features><starttls xmlns='${NS.tls}'/></stream:features><failure xmlns='${NS.tls}'/>`);
+  },
+  'breaks the handshake': async (peer) => {
+    await peer.hears();
+    peer.sendsHeader();
+    peer.says(`<stream:features><starttls xmlns='${NS.tls}'/></stream:features>`);
+    peer.cut();
+  },
+  'has another certificate': (peer) => peer.answers(makeSelfSigned([capulet]), 'some-id'),
+};
+
+play('if TLS fails at some places of a domain, the others are tried in their order', both, async (servers) => {
+  const { romeo, juliet } = await actors(servers);
+  const traps = await Promise.all(Object.keys(faults).map(() => lure(`from='${capulet}' to='${montague}'`)));
+  const ports = [...traps.map(({ port }) => port), servers.stage(capulet).port('s2s')];
+  const records = ports.map((port, at) => `${at} 0 ${port} here.example`);
+  servers.dns.zone = { ...servers.dns.zone, srv: { [`_xmpp-server._tcp.${capulet}`]: records } };
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>found</body></message>`);
+  for (const [at, fault] of Object.values(faults).entries()) await fault(await traps[at]!.next());
+  await juliet.receives(`<message type='chat' id='1'><body>found</body></message>`);
+  await romeo.receivesNothing();
+});
+
+play('if all places fail, stanzas are returned once', both, async (servers) => {
+  const { romeo } = await actors(servers);
+  const traps = await Promise.all([1, 2].map(() => lure(`from='${capulet}' to='${montague}'`)));
+  const records = traps.map(({ port }, at) => `${at} 0 ${port} here.example`);
+  servers.dns.zone = { ...servers.dns.zone, srv: { [`_xmpp-server._tcp.${capulet}`]: records } };
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>?</body></message>`);
+  for (const trap of traps) await faults['offers no TLS']!(await trap.next());
+  await romeo.receives(refused('1', 'wait', 'remote-server-timeout'));
+  await romeo.receivesNothing();
+});
+
+const brief = { [montague]: { s2s: { idle_seconds: 10, require_valid_certificate: false } } };
+play(
+  'RFC 6120 §4.6: an idle stream is closed by the server that opened it, and opened again without a pause',
+  brief,
+  async (servers) => {
+    const romeo = await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true });
+    const trap = await lure(`from='${capulet}' to='${montague}'`);
+    servers.leads(capulet, trap.port);
+    const takes = async (id: string) => {
+      await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='${id}'><body>${id}</body></message>`);
+      const server = await trap.next();
+      await server.answers(makeSelfSigned([capulet]), 'some-id');
+      await server.hearsElement('result');
+      server.says(`<db:result from='${capulet}' to='${montague}' type='valid'/>`);
+      assert.equal((await server.hearsElement('message')).attrs.id, id);
+      return server;
+    };
+    const first = await takes('1');
+    assert.equal((await first.hears()).kind, 'close');
+    await takes('2');
+  },
+);

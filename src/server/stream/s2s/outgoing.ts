@@ -89,6 +89,8 @@ export class OutgoingStream implements StreamHandler {
   readonly openedAt: number;
   /** The current step of the negotiation, until the stream is established. */
   step: Step = 'tls';
+  /** Tries the next place of the domain instead. Undefined if there is none, or once this one has proved itself. */
+  #another: (() => void) | undefined;
   #awaitsTls = false;
   #isEnded = false;
   /** The peer's stream error blames us. */
@@ -96,7 +98,15 @@ export class OutgoingStream implements StreamHandler {
   /** The peer does not serve the domain, by its stream error. */
   #isUnknown = false;
 
-  constructor(transport: Transport, parts: OutgoingParts, pair: Pair, task: Task, openedAt: number) {
+  constructor(
+    transport: Transport,
+    parts: OutgoingParts,
+    pair: Pair,
+    task: Task,
+    openedAt: number,
+    another?: () => void,
+  ) {
+    this.#another = another;
     this.pair = pair;
     this.#parts = parts;
     this.#task = task;
@@ -162,6 +172,7 @@ export class OutgoingStream implements StreamHandler {
       return;
     }
     this.step = 'authentication';
+    this.#another = undefined;
     this.hasDialback ||= features.getChild('dialback', NS.dialbackFeature) !== undefined;
     return this.#task.ready(this, features);
   }
@@ -233,13 +244,16 @@ export class OutgoingStream implements StreamHandler {
   #check(): void {
     const { policy } = this.#parts;
     const { from, to } = this.pair;
-    if (policy.denies(from, to)) this.fail(deniedText, denied());
-    else if (this.xml.isEstablished && !this.isCertified && policy.requiresCertificate(from, to))
+    if (policy.denies(from, to)) {
+      this.#another = undefined;
+      this.fail(deniedText, denied());
+    } else if (this.xml.isEstablished && !this.isCertified && policy.requiresCertificate(from, to))
       this.fail('The certificate of the server is not valid for its domain, which is required from now on.');
   }
 
   /** Closes the stream. The last count comes first, so that the peer knows what was handled (XEP-0198 §4). */
   close(error?: StreamError): void {
+    this.#another = undefined;
     const h = this.#task.sm?.received.h ?? 0;
     if (h > 0) this.xml.write(acknowledgement(h));
     this.xml.close(error);
@@ -248,7 +262,8 @@ export class OutgoingStream implements StreamHandler {
   #end(reason: StanzaError, how: StreamEnd): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
-    this.#task.ended(reason, how);
+    if (this.#another !== undefined) this.#another();
+    else this.#task.ended(reason, how);
   }
 
   /** Called once a second. `now` is in ms of the monotonic clock. */
@@ -263,6 +278,8 @@ export class OutgoingStream implements StreamHandler {
       this.#task.sweep(this, now);
       if (this.#task.isIdle(now - s2s.idle_seconds * 1000)) this.close();
     } else if (now - this.openedAt >= limits.login_deadline_seconds * 1000) {
+      // There is one deadline for all places.
+      this.#another = undefined;
       this.fail('The server did not answer in time.');
     }
   }

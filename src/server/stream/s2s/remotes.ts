@@ -21,7 +21,7 @@ import type { DomainCounts, Step } from './domains.js';
 import { isoTime, type Pause, type ServerStream, stateOf, tlsFacts } from './inspection.js';
 import { type OutgoingParts, OutgoingStream, type Pair, type StreamEnd, type Task } from './outgoing.js';
 import { denied } from './policy.js';
-import { UnresolvedError } from './resolve.js';
+import { type Place, UnresolvedError } from './resolve.js';
 import { type ServerSm, unknownFate } from './sm.js';
 import { type Verdict, Verification } from './verification.js';
 
@@ -30,8 +30,14 @@ export interface RemotesParts extends Omit<OutgoingParts, 'closed'> {
   readonly domains: DomainCounts;
   /** Where stanzas go that arrive over a bidirectional stream. */
   readonly arrivals: ArrivalsParts;
-  /** Connects to the server of a domain. Rejects with UnresolvedError, or an error of the system. */
-  dial(pair: Pair): Promise<Transport>;
+  /**
+   * Connects to the server of a domain, or to one of some of its places. Resolves with the connection and the places
+   * after it. Rejects with UnresolvedError, or an error of the system.
+   */
+  dial(
+    pair: Pair,
+    places?: readonly Place[],
+  ): Promise<{ readonly transport: Transport; readonly rest: readonly Place[] }>;
   /** Returns a stanza to its sender with an error. Never throws. */
   refuse(stanza: Stanza, error: StanzaError): void;
 }
@@ -231,24 +237,25 @@ export class Remotes implements Destination, CarrierEvents {
   }
 
   /**
-   * Opens a stream for a task. If that fails, it ends the task. `connected` and `failed` report the connection. Never
-   * rejects.
+   * Opens a stream for a task. If TLS fails at one place of the domain, the others are tried. If all fail, the task ends.
+   * `connected` and `failed` report the connection. Never rejects.
    */
   async #open(
     pair: Pair,
     task: Task,
     connected: (stream: OutgoingStream) => void = () => {},
     failed: (step: Step) => void = () => {},
+    openedAt = monotonic(),
+    places?: readonly Place[],
   ): Promise<void> {
     // It may have been allowed when the stanza was queued, or before a pause.
     if (this.#parts.policy.denies(pair.from, pair.to)) {
       task.ended(denied(), 'lost');
       return;
     }
-    const openedAt = monotonic();
-    let transport: Transport;
+    let dialed: Awaited<ReturnType<RemotesParts['dial']>>;
     try {
-      transport = await this.#parts.dial(pair);
+      dialed = await this.#parts.dial(pair, places);
     } catch (error) {
       this.#parts.log.info({ domain: pair.to, err: error }, 'connection to another server failed');
       failed(error instanceof UnresolvedError ? 'dns' : 'connection');
@@ -257,10 +264,13 @@ export class Remotes implements Destination, CarrierEvents {
       return;
     }
     const closed = (stream: OutgoingStream) => void this.#streams.delete(stream);
-    const stream = new OutgoingStream(transport, { ...this.#parts, closed }, pair, task, openedAt);
+    const { transport, rest } = dialed;
+    const another =
+      rest.length === 0 ? undefined : () => void this.#open(pair, task, connected, failed, openedAt, rest);
+    const stream = new OutgoingStream(transport, { ...this.#parts, closed }, pair, task, openedAt, another);
     this.#streams.add(stream);
     connected(stream);
-    if (this.#isClosed) stream.xml.close(new StreamError('system-shutdown'));
+    if (this.#isClosed) stream.close(new StreamError('system-shutdown'));
   }
 
   #isOpened(route: Route): void {
