@@ -42,6 +42,7 @@ export async function ejabberd({ dns, authority, accounts }: PeerOptions): Promi
       { ip: address, port: api, module: 'ejabberd_http', request_handlers: { '/api': 'mod_http_api' } },
     ],
     s2s_use_starttls: 'required',
+    negotiation_timeout: '10 seconds',
     s2s_max_retry_delay: '1 second',
     s2s_dns_timeout: '5 seconds',
     auth_password_format: 'scram',
