@@ -2,7 +2,8 @@
 import { type Element, el } from '../xml/element.js';
 import { NS } from './ns.js';
 
-export type ErrorType = 'auth' | 'cancel' | 'continue' | 'modify' | 'wait';
+export const errorTypes = ['auth', 'cancel', 'continue', 'modify', 'wait'] as const;
+export type ErrorType = (typeof errorTypes)[number];
 
 /** RFC 6120 §8.3.3: each condition with its type, and its legacy code from XEP-0086. */
 const conditions = {
