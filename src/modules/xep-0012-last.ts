@@ -104,6 +104,7 @@ export default defineModule({
         },
         { after: ['strangers'] },
       ),
+      event('leaving', () => write().then(() => {})),
       event('available', ({ session: { jid } }) => {
         if (!isElsewhereToo(jid.bare, jid)) is(jid.bare, { at: wall(), run: from });
       }),

@@ -238,6 +238,7 @@ export default defineModule({
     });
 
     return [
+      event('moved', ({ concerns }) => lists.deleteIf(concerns)),
       prefetch(({ bare }) => lists.get(bare)),
       iq.get('account', NS.blocking, 'blocklist', list),
       iq.set('account', NS.blocking, 'block', block),

@@ -173,6 +173,7 @@ export default defineModule({
     });
 
     return [
+      event('moved', ({ concerns }) => avatars.deleteIf(concerns)),
       adorn((passage) => {
         const { stanza, owner, origin } = passage;
         if (stanza.type !== undefined) return undefined;

@@ -156,6 +156,7 @@ export default defineModule({
 
     const others = { access: 'anyone', absent: true } as const;
     return [
+      event('moved', ({ concerns }) => cache.deleteIf(concerns)),
       prefetch(({ bare }) => cache.get(bare)),
       iq.get(
         'account',

@@ -202,6 +202,7 @@ export default defineModule({
 
     const features = config.query === 'nobody' ? [] : [NS.raa];
     return [
+      event('moved', ({ concerns }) => registered.deleteIf(concerns)),
       iq.get('account', NS.raa, 'query', answer, { access: 'anyone', absent: true }),
       disco('server', { features: () => (config.embed ? [...features, ...embedding] : features) }),
       event('accountRegistered', async ({ jid }) => {

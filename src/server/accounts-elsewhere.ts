@@ -79,7 +79,7 @@ export function elsewhere(
 ): AccountElsewhere | undefined {
   const jid = Jid.tryParse(bare);
   const host = jid && hostOf(jid.domain);
-  if (jid === undefined || host === undefined || router.wayTo(jid) === undefined) return undefined;
+  if (jid === undefined || host === undefined || router.wayToAsk(jid) === undefined) return undefined;
   const change = async (given: Change): Promise<boolean> => {
     const answer = await host.askHome(changing, jid, given);
     if ('failure' in answer) throw new AccountError(answer.failure, answer.text);

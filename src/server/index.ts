@@ -49,6 +49,7 @@ import { ClientStream } from './stream/c2s/client.js';
 import type { Continued } from './stream/c2s/gateway.js';
 import { Login } from './stream/c2s/login.js';
 import { SignUps } from './stream/c2s/sign-ups.js';
+import type { FollowedSession } from './stream/c2s/stream.js';
 import { Components, stillConfigured } from './stream/component/index.js';
 import { StreamCounts } from './stream/counts.js';
 import { defaultPolicy, mechanismNames, type SaslPolicy } from './stream/sasl/offer.js';
@@ -151,6 +152,8 @@ class WaxwingServer implements Server {
     failed: (error) => this.logs.area('metrics').error({ err: error }, 'could not collect the metrics'),
   });
   #streamSessions!: Sessions;
+  /** Begins a client's stream; since the start. */
+  #connected: ((transport: Transport, at: number, continued?: Continued | FollowedSession) => void) | undefined;
   #anonymous!: AnonymousAccounts;
   #login!: Login;
   #failures!: LoginFailures;
@@ -258,6 +261,9 @@ class WaxwingServer implements Server {
       ),
       counts: this.#counts,
       log: this.logs.area('streams'),
+      follow: (transport, to, handOver) => this.#membership!.gateway.follow(transport, to, handOver),
+      continues: (transport, at, followed) => this.#connected!(transport, at, followed),
+      forward: (to, stanza, receipt) => this.#membership!.forward(to, stanza, receipt),
     });
     this.#login = new Login({
       ...shared,
@@ -291,11 +297,8 @@ class WaxwingServer implements Server {
       this.#router.add(domain, host);
     }
     for (const host of this.#hosts.values()) {
-      const hooks = await startModules(host, chosen, {
-        storage: this.storage,
-        config: this.config,
-        log: this.logs.area('modules'),
-      });
+      const log = this.logs.area('modules');
+      const hooks = await startModules(host, chosen, { storage: this.storage, config: this.config, log });
       const { enabled, path } = this.config.metrics;
       const claimed = hooks.http.get(path)?.get('GET');
       if (enabled && claimed !== undefined)
@@ -325,11 +328,11 @@ class WaxwingServer implements Server {
       hosts: this.#hosts,
       version: this.version,
       log: this.logs.area('cluster'),
-      sessions: () => this.sessions.all(),
+      sessions: () => this.#streamSessions,
+      accounts: () => this.accounts,
+      usages: () => this.usages,
       anonymous: () => this.#anonymous,
-      restore: () => this.#streamSessions.snapshots.load(),
       isStopping: () => this.#stopping !== undefined,
-      end: (session, error) => this.#streamSessions.ending.end(session, error),
       halt: this.#options.halt ?? (() => this.stop()),
     });
     this.node = this.#membership.node;
@@ -389,9 +392,9 @@ class WaxwingServer implements Server {
       router: this.#router,
       certificates: this.certificates,
     };
-    const connected = (transport: Transport, at: number, continued?: Continued) =>
+    const connected = (transport: Transport, at: number, continued?: Continued | FollowedSession) =>
       void this.#streams.add(new ClientStream(transport, server, at, continued));
-    this.#membership?.serve(connected);
+    this.#membership?.serve((this.#connected = connected));
     this.#alone = this.#options.remote ? 'the program has its own way to other servers' : whyAlone(this.config);
     if (this.#alone === undefined)
       this.#federation = new Federation({ ...server, host: (name) => this.#hostNamed(name) });

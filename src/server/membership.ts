@@ -1,18 +1,25 @@
 /** A server as a node of a cluster. */
 import type { Logger } from 'pino';
+import { z } from 'zod';
 import { type Storage, StorageError } from '../storage/contract.js';
+import type { Usages } from '../storage/usage.js';
 import { around } from '../storage/wrappers.js';
+import type { Accounts } from './accounts/index.js';
 import type { Jid } from './address/jid.js';
+import type { Handed } from './cluster/giving.js';
 import { ClusterNode } from './cluster/node.js';
 import { type RelayPeer, Relays } from './cluster/relay.js';
+import { slotOf } from './cluster/slots.js';
+import type { Member } from './cluster/view.js';
 import type { Network } from './cluster/wire.js';
 import { Elsewhere, type ElsewhereParts } from './routing/elsewhere.js';
 import type { LocalHost } from './routing/host.js';
+import type { Receipt } from './routing/link.js';
 import type { Router } from './routing/router.js';
-import type { Session } from './routing/session.js';
-import { StreamError } from './stanza/errors.js';
-import { setNode } from './stanza/ids.js';
+import { idsEnd, idsFrom, setNode } from './stanza/ids.js';
+import type { Stanza } from './stanza/stanza.js';
 import { Gateway, type GatewayParts } from './stream/c2s/gateway.js';
+import type { Sessions } from './stream/sessions/index.js';
 
 export interface ClusterOptions {
   /** Unique in the cluster, and the same at each start. */
@@ -28,16 +35,21 @@ export interface MembershipParts {
   readonly hosts: ReadonlyMap<string, LocalHost>;
   readonly version: string;
   readonly log: Logger;
-  sessions(): Iterable<Session>;
+  sessions(): Sessions;
+  accounts(): Accounts;
+  usages(): Usages;
   anonymous: ElsewhereParts['anonymous'];
-  /** Restores saved sessions of accounts whose home is here, except those already restored. */
-  restore(): Promise<void>;
   /** The server is stopping: its sessions are saved, not ended. */
   isStopping(): boolean;
-  /** Ends a session, with an error for its client. */
-  end(session: Session, error: StreamError): void;
   halt(how: 'restart'): Promise<void>;
 }
+
+/** What a home hands over. `from`: ids with earlier times may exist. */
+const handedSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('node'), from: z.number() }),
+  z.object({ kind: z.literal('session'), session: z.unknown() }),
+  z.object({ kind: z.literal('memory'), host: z.string(), name: z.string(), bare: z.string(), state: z.unknown() }),
+]);
 
 export class Membership {
   /** The node's storage: detects when other nodes have fenced it off. */
@@ -47,6 +59,7 @@ export class Membership {
   readonly gateway: Gateway;
 
   readonly #relays: Relays;
+  readonly #elsewhere: Elsewhere;
   /** Begins a stream that another node hands over. Undefined until the server has started. */
   #serve: GatewayParts['connected'] | undefined;
   readonly #parts: MembershipParts;
@@ -57,8 +70,10 @@ export class Membership {
     node: ClusterNode,
     storage: Storage,
     parts: MembershipParts,
+    elsewhere: Elsewhere,
     { address, network }: ClusterOptions,
   ) {
+    this.#elsewhere = elsewhere;
     this.node = node;
     this.storage = storage;
     this.#parts = parts;
@@ -69,6 +84,8 @@ export class Membership {
         if (this.#serve === undefined) throw new Error('a stream was handed over before the server has started');
         this.#serve(transport, at, continued);
       },
+      arrived: (transport, ticket) => parts.sessions().moving.follow(transport, ticket),
+      isSelf: ({ id, epoch }) => id === node.name.id && epoch === node.name.epoch,
     });
     this.#relays = new Relays({
       self: node.name,
@@ -96,8 +113,12 @@ export class Membership {
       network,
       storage: parts.storage,
       receiver: elsewhere,
-      leaving: async (slots) => membership?.endSessions((jid) => slots.has(node.slotOf(jid))),
-      gained: () => membership?.restore(),
+      pausing: async (slots) => membership?.pause(slots),
+      finishing: async (slots) => membership?.finish(slots),
+      state: (slots) => membership!.describe(slots),
+      left: (homes) => membership?.left(homes),
+      stayed: (slots) => membership?.stayed(slots),
+      gained: (slots, states) => membership?.gained(slots, states),
       viewed: () => membership?.viewed(),
       expelled: () => {
         log.fatal('the other nodes have fenced this node off');
@@ -112,7 +133,7 @@ export class Membership {
         throw error;
       }),
     );
-    membership = new Membership(node, storage, parts, { node: id, address, network });
+    membership = new Membership(node, storage, parts, elsewhere, { node: id, address, network });
     return membership;
   }
 
@@ -149,14 +170,89 @@ export class Membership {
 
   restore(): void {
     const failed = (error: unknown) => this.#parts.log.error({ err: error }, 'could not restore sessions');
-    this.#restoring = this.#restoring.then(() => this.#parts.restore()).catch(failed);
+    this.#restoring = this.#restoring.then(() => this.#parts.sessions().snapshots.load()).catch(failed);
   }
 
-  /** Ends the sessions of accounts that move to another node. */
-  endSessions(moves: (jid: Jid) => boolean): void {
+  // --- moves --------------------------------------------------------------------------------------------------------
+
+  #in(slots: ReadonlySet<number>): (jid: Jid) => boolean {
+    return (jid) => slots.has(this.node.slotOf(jid));
+  }
+
+  /** Finishes the work that clients of these slots have asked for. */
+  async pause(slots: ReadonlySet<number>): Promise<void> {
+    // A server that stops saves its sessions.
+    if (!this.#parts.isStopping()) await this.#parts.sessions().moving.pause(this.#in(slots));
+  }
+
+  /** Persists what is to be written later. */
+  async finish(slots: ReadonlySet<number>): Promise<void> {
+    const event = { concerns: (bare: string) => slots.has(slotOf(bare)) };
+    for (const host of this.#parts.hosts.values()) await host.emit('leaving', event);
+    await this.#parts.accounts().writeLogins();
+  }
+
+  /** Describes what is in memory for these slots. */
+  async *describe(slots: ReadonlySet<number>): AsyncGenerator<Handed> {
+    const written = (handed: z.input<typeof handedSchema>): string => JSON.stringify(handed);
+    yield { slot: undefined, state: written({ kind: 'node', from: idsEnd() }) };
     if (this.#parts.isStopping()) return;
-    const reason = new StreamError('reset', 'The account moves to another node. Connect again.');
-    for (const session of [...this.#parts.sessions()]) if (moves(session.jid)) this.#parts.end(session, reason);
+    for await (const { jid, session } of this.#parts.sessions().moving.describe(this.#in(slots)))
+      yield { slot: this.node.slotOf(jid), state: written({ kind: 'session', session }) };
+    const concerns = (bare: string): boolean => slots.has(slotOf(bare));
+    for (const [host, { hooks }] of this.#parts.hosts)
+      for (const { name, schema, describe } of hooks.memories.values())
+        for (const [bare, state] of describe(concerns))
+          yield {
+            slot: slotOf(bare),
+            state: written({ kind: 'memory', host, name, bare, state: schema.encode(state) }),
+          };
+  }
+
+  /** These slots live at other members now. */
+  left(homes: ReadonlyMap<number, Member>): void {
+    if (!this.#parts.isStopping()) this.#parts.sessions().moving.left((jid) => homes.get(this.node.slotOf(jid)));
+    this.#invalidate((slot) => homes.has(slot));
+  }
+
+  stayed(slots: ReadonlySet<number>): void {
+    this.#parts.sessions().moving.stayed(this.#in(slots));
+  }
+
+  /** This node acts for these slots from now on. */
+  gained(slots: ReadonlySet<number>, states: readonly string[]): void {
+    this.#invalidate((slot) => slots.has(slot));
+    const moving = this.#parts.sessions().moving;
+    for (const state of states) {
+      try {
+        const handed = handedSchema.parse(JSON.parse(state));
+        if (handed.kind === 'node') idsFrom(handed.from);
+        else if (handed.kind === 'session') moving.arrive(handed.session);
+        else {
+          const memory = this.#parts.hosts.get(handed.host)?.hooks.memories.get(handed.name);
+          memory?.restore(handed.bare, memory.schema.decode(handed.state));
+        }
+      } catch (error) {
+        this.#parts.log.error({ err: error }, 'something that another node has handed over could not be taken over');
+      }
+    }
+    moving.arrived();
+    this.restore();
+  }
+
+  /** Nothing in memory about these slots is valid. */
+  #invalidate(concerns: (slot: number) => boolean): void {
+    const event = { concerns: (bare: string) => concerns(slotOf(bare)) };
+    this.#parts.accounts().deleteIf(event.concerns);
+    this.#parts.usages().deleteIf(event.concerns);
+    for (const host of this.#parts.hosts.values()) void host.emit('moved', event);
+  }
+
+  /** Sends a stanza to a session that is moving, or has moved. */
+  forward(to: Jid, stanza: Stanza, receipt: Receipt | undefined): void {
+    // A message that is stored is sent by its new home.
+    if (receipt?.reference !== undefined && receipt.reference !== '') return;
+    this.#elsewhere.forward(this.node.of(to), stanza, to);
   }
 }
 

@@ -56,6 +56,18 @@ export class AnonymousAccounts {
     this.#elsewhere.set(bare, block);
   }
 
+  /** The account lives at another node from now on. */
+  left(bare: string): void {
+    const block = this.#blocks.get(bare);
+    if (block !== undefined) this.#elsewhere.set(bare, block);
+    this.#blocks.delete(bare);
+  }
+
+  /** The account has moved here with a session. */
+  arrived(bare: string, block: string): void {
+    this.#blocks.set(bare, block);
+  }
+
   /** Deletes the data of anonymous accounts of the previous process that have no session. */
   async sweep(hasSession: (jid: Jid) => boolean): Promise<void> {
     for (let after: string | undefined; ; ) {

@@ -41,6 +41,12 @@ export class Cache<V extends NonNullable<unknown> | null> {
     this.#values.delete(owner);
   }
 
+  /** Invalidates all entries whose owners match. */
+  deleteIf(matches: (owner: string) => boolean): void {
+    for (const owner of this.#loading.keys()) if (matches(owner)) this.#loading.delete(owner);
+    this.#values.deleteIf(matches);
+  }
+
   clear(): void {
     this.#loading.clear();
     this.#values.clear();

@@ -38,6 +38,12 @@ export class Recent<V extends NonNullable<unknown> | null> {
     this.#old.delete(key);
   }
 
+  /** Deletes the entries whose keys match. */
+  deleteIf(matches: (key: string) => boolean): void {
+    for (const entries of [this.#young, this.#old])
+      for (const key of entries.keys()) if (matches(key)) entries.delete(key);
+  }
+
   /** Iterates the values in no particular order. */
   *values(): Generator<V, void> {
     yield* this.#young.values();

@@ -126,6 +126,11 @@ export class Usages {
     this.#tallies.delete(owner);
   }
 
+  /** Call when another process may have written for these owners: they are measured again at their next write. */
+  deleteIf(matches: (owner: string) => boolean): void {
+    this.#tallies.deleteIf(matches);
+  }
+
   /** Call after the rules have changed: all owners are measured again. */
   clear(): void {
     this.#tallies.clear();

@@ -28,6 +28,7 @@ import { mulberry32 } from '../../src/storage/wrappers.js';
 import { shuffled } from '../shuffle.js';
 import { CheckedReader } from '../strict.js';
 import { difference, fillIn } from './match.js';
+import { Mover, movingSeed } from './moving.js';
 import { digest, mac, Scram, saltPassword } from './scram.js';
 import { whole } from './whole.js';
 
@@ -50,7 +51,7 @@ const shuffleSeed = /^shuffled:(\d+)$/.exec(process.env.WAXWING_MODULES ?? '')?.
 const standard = shuffleSeed === undefined ? standardModules : shuffled(standardModules, Number(shuffleSeed));
 
 /** `WAXWING_NODES=N` runs dialogues on N nodes; each actor connects to the one where its account lives. */
-const nodesOfAll = Number(process.env.WAXWING_NODES ?? 1);
+const nodesOfAll = movingSeed === undefined ? Number(process.env.WAXWING_NODES ?? 1) : 2;
 /** `WAXWING_SPREAD=SEED`: each connects to a node that the seed chooses instead. */
 const spreadSeed = process.env.WAXWING_SPREAD;
 const spread = spreadSeed === undefined ? undefined : mulberry32(Number(spreadSeed));
@@ -200,6 +201,8 @@ export class Stage {
   readonly #failures: Error[] = [];
   #peers: Peer[] = [];
   #accounts = new Set<string>();
+  /** Moves what the scenario names, if it is run so. */
+  readonly mover: Mover | undefined;
 
   private constructor(
     nodes: readonly Server[],
@@ -210,6 +213,17 @@ export class Stage {
     errors: string[],
   ) {
     this.nodes = nodes;
+    if (movingSeed !== undefined && nodes.length > 1) {
+      const isFixed = (bare: string) => this.#peers.some((peer) => peer.logsInto(bare));
+      this.mover = new Mover(
+        movingSeed,
+        () => this.nodes,
+        isFixed,
+        (text) => {
+          for (const peer of this.#peers) peer.log('M', text);
+        },
+      );
+    }
     this.#late = lateStorage;
     this.#folder = folder;
     this.#options = options;
@@ -271,6 +285,8 @@ export class Stage {
 
   async account(address: string, secret?: string): Promise<void> {
     const jid = Jid.parse(address).toBare();
+    await this.mover?.rest();
+    this.mover?.note(jid.bare);
     const { accounts } = this.home(address);
     if (await accounts.exists(jid.bare)) return;
     this.#accounts.add(jid.bare);
@@ -279,6 +295,7 @@ export class Stage {
 
   async connect(options: ConnectOptions = {}): Promise<Peer> {
     const peer = new Peer(this, options);
+    await this.mover?.rest();
     this.#peers.push(peer);
     await peer.connects();
     return peer;
@@ -332,6 +349,7 @@ export class Stage {
   /** Resolves when no node has anything on its way to another. */
   async nodesAtRest(): Promise<void> {
     if (this.nodes.length === 1) return;
+    await this.mover?.rest();
     const isBusy = ({ node }: Server): boolean => {
       if (node === undefined) return false;
       const { unconfirmed, held, pending, begun } = node.inspection;
@@ -343,6 +361,8 @@ export class Stage {
   }
 
   async clear(): Promise<void> {
+    await this.mover?.rest();
+    this.mover?.forget();
     for (const peer of this.#peers) peer.cut();
     this.#peers = [];
     this.captured = new Map();
@@ -417,7 +437,12 @@ async function startedNodes(
     const { members, slots, version } = node!.view;
     const share = slots.filter((number) => number === node!.number).length;
     const isNewest = servers.every((other) => other.node!.view.version === version);
-    return isNewest && members.length === nodes && Math.abs(share - slots.length / nodes) < 1 && node!.isAtRest;
+    return (
+      isNewest &&
+      members.length === nodes &&
+      Math.abs(share - slots.length / nodes) < slots.length / nodes / 8 &&
+      node!.isAtRest
+    );
   };
   while (!servers.every(isSettled)) await new Promise((resolve) => setImmediate(resolve));
   return servers;
@@ -551,6 +576,13 @@ export class Peer {
   get bound(): boolean {
     return this.jid !== '' && !this.#ended;
   }
+  /** Whether it may be logging in to the account: it has not bound a resource or resumed a session yet. */
+  logsInto(bare: string): boolean {
+    if (this.bound || this.#ended || this.#isResumed) return false;
+    const { account } = this.#options;
+    return account === undefined || Jid.parse(account).bare === bare;
+  }
+  #isResumed = false;
   get tls(): TLSSocket | undefined {
     const socket = this.#socket;
     return socket !== undefined && 'encrypted' in socket ? socket : undefined;
@@ -644,7 +676,7 @@ export class Peer {
   }
 
   #heard(chunk: Buffer): void {
-    this.#log('S', chunk.toString());
+    this.log('S', chunk.toString());
     try {
       for (const item of this.#reader.read(chunk)) {
         if (item.kind === 'element') this.#heardElement(elementOf(item));
@@ -679,9 +711,10 @@ export class Peer {
     }
     if (this.#acks && ns === NS.client) this.handled++;
     if (this.#acks && element.name === 'r' && ns === NS.sm) {
-      void this.sends(`<a xmlns='${NS.sm}' h='${this.handled}'/>`);
+      void this.#says(`<a xmlns='${NS.sm}' h='${this.handled}'/>`);
       return;
     }
+    if (element.name === 'resumed' || element.getChild('bound') || element.getChild('resumed')) this.#isResumed = true;
     this.#put({ kind: 'element', element });
   }
 
@@ -698,7 +731,7 @@ export class Peer {
     this.#put({ kind: 'end' });
   }
 
-  #log(who: string, text: string): void {
+  log(who: string, text: string): void {
     this.#transcript.push(`${who}: ${text.length > 500 ? `${text.slice(0, 500)}…` : text}`);
     if (this.#transcript.length > 30) this.#transcript.shift();
   }
@@ -707,8 +740,14 @@ export class Peer {
 
   /** Placeholders that were met before are filled in. */
   async sends(xml: string | Buffer): Promise<void> {
+    if (this.#stage.mover !== undefined) await this.#stage.mover.step();
+    return this.#says(xml);
+  }
+
+  async #says(xml: string | Buffer): Promise<void> {
     const text = typeof xml === 'string' ? fillIn(xml, this.#stage.captured) : xml;
-    this.#log('C', text.toString());
+    this.log('C', text.toString());
+    this.#stage.mover?.note(text.toString());
     if (this.#ws !== undefined) return this.#writes(typeof text === 'string' ? withNamespace(text) : text);
     const bytes = Buffer.from(text);
     for (let at = 0; at < bytes.length; at += this.pieceSize) {
@@ -924,7 +963,7 @@ export class Peer {
     const id = `sync-${++pings}`;
     await this.#happens('the answer to a ping', (done, failed) => {
       this.#pings.set(id, (error) => (error === undefined ? done() : failed(error)));
-      void this.sends(`<iq type='get' id='${id}' to='${this.host}'><ping xmlns='${NS.ping}'/></iq>`);
+      void this.#says(`<iq type='get' id='${id}' to='${this.host}'><ping xmlns='${NS.ping}'/></iq>`);
     });
   }
 
@@ -940,7 +979,8 @@ export class Peer {
     return this.#transcript.join('\n');
   }
 
-  #next(wanted: string): Promise<Item> {
+  async #next(wanted: string): Promise<Item> {
+    await this.#stage.mover?.step();
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#wake = undefined;

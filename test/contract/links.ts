@@ -46,6 +46,7 @@ function joined(
     isMember: ({ id, epoch }) => id === verona.id && epoch === verona.epoch,
     unknownPeer: () => {},
     viewAnnounced: () => {},
+    handed: () => {},
     at: () => {},
     answered: () => {},
     reply: () => {},

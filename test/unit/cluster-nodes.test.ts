@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { Jid } from '../../src/server/address/jid.js';
+import type { Handed } from '../../src/server/cluster/giving.js';
 import type { Delivery } from '../../src/server/cluster/inbox.js';
 import { LocalNetwork } from '../../src/server/cluster/local-link.js';
 import { ClusterNode, type NodeOptions } from '../../src/server/cluster/node.js';
@@ -59,12 +60,18 @@ class World {
         receive: (delivery) => this.#receive(id, node, delivery),
         answer: async ({ payload }) => `${id} says ${payload}`,
       },
-      leaving: async (slots) => {
+      pausing: async () => {
         await turn();
-        for (const slot of slots) if (this.actors.get(slot) === id) this.actors.delete(slot);
+      },
+      finishing: async () => {},
+      state: (slots) => this.#state(id, slots),
+      left: () => {},
+      stayed: (slots) => {
+        for (const slot of slots) this.actors.set(slot, id);
       },
       viewed: () => {},
-      gained: (slots) => {
+      gained: (slots, states) => {
+        this.#gained(slots, states);
         for (const slot of slots) {
           const other = this.actors.get(slot);
           if (other !== undefined && other !== id)
@@ -81,6 +88,26 @@ class World {
     return node;
   }
 
+  /** How often each slot was handed over; each home tells the next one. */
+  readonly moves = new Map<number, number>();
+
+  async *#state(id: string, slots: ReadonlySet<number>): AsyncGenerator<Handed> {
+    for (const slot of slots) if (this.actors.get(slot) === id) this.actors.delete(slot);
+    yield { slot: undefined, state: id };
+    await turn();
+    for (const slot of slots) if (slot < 99) yield { slot, state: JSON.stringify([slot, this.moves.get(slot) ?? 0]) };
+  }
+
+  #gained(slots: ReadonlySet<number>, states: readonly string[]): void {
+    for (const state of states) {
+      if (!state.startsWith('[')) continue;
+      const [slot, moves] = JSON.parse(state) as [number, number];
+      assert.ok(slots.has(slot));
+      assert.equal(moves, this.moves.get(slot) ?? 0, 'the state of an earlier hand-over');
+      this.moves.set(slot, moves + 1);
+    }
+  }
+
   #receive(id: string, node: ClusterNode, delivery: Delivery): void | Promise<void> {
     const to = delivery.to[0]!;
     assert.ok(node.acts(slotOf(to)), `${id} handles what is not its own`);
@@ -88,6 +115,13 @@ class World {
     this.arrived.push({ at: id, to, payload: delivery.payload, isAgain: delivery.again !== undefined });
     if (this.random() < 0.2) delivery.acknowledgeAfter(turn());
     if (this.random() < 0.2) return turn();
+  }
+
+  /** Two different nodes. */
+  pick(): [ClusterNode, ClusterNode] {
+    const nodes = [...this.nodes.values()];
+    const [first] = nodes.splice(Math.floor(this.random() * nodes.length), 1);
+    return [first!, nodes[Math.floor(this.random() * nodes.length)]!];
   }
 
   /** Resolves when each node has the latest view, no slot moves, and each slot has a home. */
@@ -103,7 +137,7 @@ class World {
         first!.view.members.length === nodes.length &&
         first!.view.handingOver === null &&
         counts.length === nodes.length &&
-        Math.max(...counts) - Math.min(...counts) <= 1 &&
+        Math.max(...counts) - Math.min(...counts) <= 4096 / counts.length / 8 &&
         nodes.every(
           ({ inspection: { unconfirmed, held, pending, begun } }) => unconfirmed + held + pending + begun === 0,
         ) &&
@@ -350,4 +384,96 @@ test('a storage that lost a view stops the node', async () => {
   while (!world.expelled.includes('a')) await turn();
   assert.match(world.warnings.join(), /the storage has lost commits/);
   assert.equal(a.of(users[0]!), a);
+});
+
+test('slots are given to a member, with their state', async () => {
+  const world = new World(1, false);
+  const [a, b] = [await world.start('a'), await world.start('b')];
+  await world.rest();
+  const user = users.find((one) => a.of(one) === undefined)!;
+  const slot = slotOf(user.bare);
+  const before = world.moves.get(7) ?? 0;
+  for (let n = 1; n <= 5; n++) {
+    const [from, to] = a.acts(slot) ? [a, b] : [b, a];
+    const slots = [slot, ...(from.acts(7) ? [7] : [])];
+    await from.give(slots, to.name.id);
+    assert.equal(from.acts(slot), false);
+    await world.rest();
+  }
+  assert.equal(world.moves.get(7), before + 5);
+  // Too many: the shares become even again.
+  await a.give(
+    Array.from({ length: 4096 }, (_, one) => one).filter((one) => a.acts(one)),
+    'b',
+  );
+  await world.rest();
+  await assert.rejects(a.give([slot], 'nobody'), /no member/);
+  assert.deepEqual(world.warnings, []);
+});
+
+for (const seed of seeds)
+  test(`slots are given to and fro while all talk: nothing is lost, doubled or overtaken (seed ${seed})`, async () => {
+    const world = new World(seed, seed % 2 === 0);
+    for (const id of ['a', 'b', 'c']) await world.start(id);
+    await world.rest();
+    const stop = talk(world);
+    for (let n = 0; n < 20; n++) {
+      const [from, to] = world.pick();
+      const slots = users.map(({ bare }) => slotOf(bare)).filter((slot) => from.acts(slot) && world.random() < 0.5);
+      await from.give(slots, to.name.id);
+    }
+    const sent = await stop();
+    await world.rest();
+    assertInOrder(world, sent);
+    assert.ok(world.arrived.every(({ isAgain }) => !isAgain));
+    assert.deepEqual(world.expelled, []);
+  });
+
+test('work for an address ends before its slot moves', async () => {
+  const world = new World(1, false);
+  const [a, b] = [await world.start('a'), await world.start('b')];
+  await world.rest();
+  const user = users.find((one) => a.of(one) === undefined)!;
+  let finish!: () => void;
+  a.during(
+    user,
+    new Promise<void>((resolve) => {
+      finish = resolve;
+    }),
+  );
+  const given = a.give([slotOf(user.bare)], 'b');
+  for (let n = 0; n < 50; n++) await turn();
+  assert.notEqual(b.of(user), undefined);
+  assert.notEqual(a.of(user), undefined);
+  const { confirmed } = a.of(user)!.send([user], 'meanwhile', { isOnce: false });
+  finish();
+  await given;
+  await confirmed;
+  assert.deepEqual(world.arrived, [{ at: 'b', to: user.bare, payload: 'meanwhile', isAgain: false }]);
+});
+
+test('a slot stays where it is when the member that it was to go to is gone', async () => {
+  const world = new World(1, false);
+  const a = await world.start('a');
+  await world.start('b');
+  await world.rest();
+  const user = users.find((one) => a.of(one) === undefined)!;
+  let finish!: () => void;
+  a.during(
+    user,
+    new Promise<void>((resolve) => {
+      finish = resolve;
+    }),
+  );
+  const given = a.give([slotOf(user.bare)], 'b');
+  for (let n = 0; n < 20; n++) await turn();
+  world.nodes.get('b')!.kill();
+  world.nodes.delete('b');
+  world.expelled.push('b');
+  await a.expel('b');
+  finish();
+  await given;
+  await world.rest();
+  assert.equal(a.of(user), undefined);
+  assert.deepEqual(world.warnings, []);
 });

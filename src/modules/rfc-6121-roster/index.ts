@@ -210,6 +210,7 @@ export default defineModule({
     // Other users get the same error whether the account exists or not.
     const options = { access: 'anyone', absent: true } as const;
     return [
+      event('moved', ({ concerns }) => rosters.deleteIf(concerns)),
       prefetch(({ bare }) => rosters.get(bare)),
       iq.get('account', NS.roster, 'query', own(read), options),
       iq.set('account', NS.roster, 'query', own(change), options),

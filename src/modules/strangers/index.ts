@@ -423,6 +423,7 @@ export default defineModule({
     provide('consent', { knows });
 
     return [
+      event('moved', ({ concerns }) => known.deleteIf(concerns)),
       prefetch(({ bare }) => known.get(bare)),
       // After forged ids and the like have been removed.
       message('clean', receive, {

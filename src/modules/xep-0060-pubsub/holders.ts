@@ -69,6 +69,15 @@ export class Holders {
     this.#cache = new Cache(settings.cached, (bare) => this.#load(bare));
   }
 
+  /** These addresses have moved to another node, or from one. */
+  moved(concerns: (bare: string) => boolean): void {
+    this.#cache.deleteIf(concerns);
+    for (const [jid, temporary] of this.#temporary) {
+      for (const [key, { bare }] of temporary) if (concerns(bare)) temporary.delete(key);
+      if (temporary.size === 0) this.#temporary.delete(jid);
+    }
+  }
+
   /** For accounts that do not exist: every request finds an account without nodes. */
   static ofNobody(settings: Settings, service: Jid): Holders {
     const map = {

@@ -273,6 +273,7 @@ export default defineModule({
           ];
 
     return [
+      event('moved', ({ concerns }) => pubsub.holders.moved(concerns)),
       ...archives,
       command(pendingCommand(pubsub, 'service')),
       command(pendingCommand(pubsub, 'account')),

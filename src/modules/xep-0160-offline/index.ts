@@ -413,6 +413,12 @@ export default defineModule({
       event('presenceChanged', ({ session: { jid, priority }, priorityBefore }) => {
         if (priority >= 0 && priorityBefore < 0) welcome(jid.bare);
       }),
+      event('moved', ({ concerns }) => {
+        messages.deleteIf(concerns);
+        for (const owner of inFlight.keys()) if (concerns(owner)) inFlight.delete(owner);
+        // They find no session.
+        for (const [owner, { wake }] of flushes) if (concerns(owner)) wake();
+      }),
       event('archiveRead', ({ owner, ids }) => drop(owner.bare, ids)),
       binding(({ jid }) => dropArchived(jid.bare)),
       event('accountDeleted', ({ jid }) => messages.recount(jid.bare), { before: 'all' }),

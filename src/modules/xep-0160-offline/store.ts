@@ -150,6 +150,7 @@ export function openOfflineStore({ host, bytes, store, references, archive, fail
     page,
     /** Loads the usage into the cache. */
     prefetch: (owner: string): Maybe<unknown> => usages.get(owner),
+    deleteIf: (concerns: (owner: string) => boolean): void => usages.deleteIf(concerns),
     /** Invalidates the cached usage. */
     recount: (owner: string): void => usages.delete(owner),
     /** Whether there are references to the archive. */

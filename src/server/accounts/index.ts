@@ -222,6 +222,11 @@ export class Accounts {
     return after.epoch === epoch;
   }
 
+  /** These accounts have moved to another node, or from one: nothing cached about them is valid. */
+  deleteIf(concerns: (bare: string) => boolean): void {
+    this.#cache.deleteIf(concerns);
+  }
+
   /** Records the time of a login, for lists; persisted by writeLogins. */
   noteLogin(bare: string): void {
     this.#newLogins.delete(bare);

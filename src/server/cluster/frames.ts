@@ -3,8 +3,8 @@
  * LEB128, texts as their length in bytes and UTF-8. A frame omits its payload if it equals that of the previous frame
  * on the connection, so a stanza to many addresses crosses once.
  *
- * The side that opened the connection sends `hello`, then frames, answers, `at`, `view` and `drain`; the other side
- * sends `confirm` and `drained`.
+ * The side that opened the connection sends `hello`, then frames, answers, `state`, `at`, `view` and `drain`; the other
+ * side sends `confirm` and `drained`.
  */
 
 export const protocol = 1;
@@ -57,6 +57,17 @@ export type Message =
       readonly isGiven: boolean;
       readonly payload: string;
     }
+  /**
+   * What the home of a slot hands over to the next one. The receiver keeps it until it acts for the slot. `isFirst`: of a
+   * hand-over; replaces what the sender handed over before, and concerns all its slots.
+   */
+  | {
+      readonly kind: 'state';
+      readonly number: number;
+      readonly slot: number;
+      readonly isFirst: boolean;
+      readonly payload: string;
+    }
   /** The sender has sent everything it had for slots that moved up to this version of the view to their new homes. */
   | { readonly kind: 'at'; readonly number: number; readonly view: number }
   /** A view of this version exists. */
@@ -69,7 +80,7 @@ export type Message =
   /** The first and last number of each range of frames that are handled and durable. */
   | { readonly kind: 'confirm'; readonly ranges: readonly (readonly [number, number])[] };
 
-const kinds = ['hello', 'frame', 'answer', 'at', 'view', 'drain', 'drained', 'confirm'] as const;
+const kinds = ['hello', 'frame', 'answer', 'at', 'view', 'drain', 'drained', 'confirm', 'state'] as const;
 
 /** A protocol violation by the peer. The connection is closed. */
 export class FrameError extends Error {
@@ -119,6 +130,12 @@ export class Encoder {
         this.#whole(message.number);
         this.#whole(message.id);
         this.#whole(message.isGiven ? 1 : 0);
+        this.#text(message.payload);
+        break;
+      case 'state':
+        this.#whole(message.number);
+        this.#whole(message.slot);
+        this.#whole(message.isFirst ? 1 : 0);
         this.#text(message.payload);
         break;
       case 'at':
@@ -240,6 +257,14 @@ export class Decoder {
         return this.#frame();
       case 'answer':
         return { kind, number: this.#whole(), id: this.#whole(), isGiven: this.#whole() === 1, payload: this.#text() };
+      case 'state':
+        return {
+          kind,
+          number: this.#whole(),
+          slot: this.#whole(),
+          isFirst: this.#whole() === 1,
+          payload: this.#text(),
+        };
       case 'at':
         return { kind, number: this.#whole(), view: this.#whole() };
       case 'view':

@@ -25,11 +25,24 @@ export interface Away {
 export interface Homes {
   /** Returns undefined if the home is this node. */
   of(jid: Jid): Away | undefined;
+  /**
+   * The same for a question, which does not wait for earlier stanzas: the handling of one may depend on it. It is still
+   * answered here while an address finishes its work before it moves.
+   */
+  toAsk(jid: Jid): Away | undefined;
   /** Asks every other node on behalf of `asker`. Each promise behaves as that of `Away.ask`. */
   askOthers(asker: Jid, payload: string, timeoutMs: number): readonly Promise<string>[];
+  /** Work for an address that lives here is going on: its home does not change before it ends. */
+  during(jid: Jid, work: Promise<unknown>): void;
   /** Whether this node runs the job, which only one node of the cluster does. */
   hasJob(name: string): boolean;
 }
 
 /** For a single process, the home of all addresses. */
-export const everythingHere: Homes = { of: () => undefined, askOthers: () => [], hasJob: () => true };
+export const everythingHere: Homes = {
+  of: () => undefined,
+  toAsk: () => undefined,
+  askOthers: () => [],
+  during: () => {},
+  hasJob: () => true,
+};

@@ -54,6 +54,8 @@ export interface InboxParts {
   viewAnnounced(version: number): void;
   /** A peer has sent everything it had for slots that moved up to this version. */
   at(node: NodeName, version: number): void;
+  /** State of a slot that a peer hands over to this node. */
+  handed(node: NodeName, slot: number, isFirst: boolean, payload: string): void;
   /** The answer to a question of this node. */
   answered(id: number, isGiven: boolean, payload: string): void;
   /** Sends an answer. */
@@ -171,6 +173,22 @@ export class Inbox {
     }
   }
 
+  /**
+   * These slots live at other nodes now: removes and returns this node's own parcels that have not begun. Those of nodes
+   * that are gone are dropped with their senders.
+   */
+  left(slots: ReadonlySet<number>): Parcel[] {
+    const parcels: Parcel[] = [];
+    for (const { entries } of this.#queues.values())
+      for (const { slot, parcel, handled } of entries) {
+        if (parcel === undefined || !slots.has(slot)) continue;
+        parcels.push(parcel);
+        handled?.();
+      }
+    this.#drop(({ slot, parcel, peer }) => slots.has(slot) && (parcel !== undefined || peer?.isClosed === true));
+    return parcels;
+  }
+
   close(): void {
     this.#isClosed = true;
     for (const { entries } of this.#queues.values()) for (const { parcel } of entries.splice(0)) parcel?.fail('closed');
@@ -228,6 +246,11 @@ export class Inbox {
       case 'answer':
         if (!this.#isFirst(peer, message.number)) return;
         this.#parts.answered(message.id, message.isGiven, message.payload);
+        this.#finished(peer, message.number);
+        break;
+      case 'state':
+        if (!this.#isFirst(peer, message.number)) return;
+        this.#parts.handed(peer.node, message.slot, message.isFirst, message.payload);
         this.#finished(peer, message.number);
         break;
       case 'at':

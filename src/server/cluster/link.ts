@@ -100,6 +100,12 @@ export class Link {
     this.#add((number) => ({ kind: 'answer', number, id, isGiven, payload }));
   }
 
+  /** Hands over state of a slot to its next home. Resolves when more may follow. */
+  state(slot: number, isFirst: boolean, payload: string): Promise<void> {
+    this.#add((number) => ({ kind: 'state', number, slot, isFirst, payload }));
+    return this.room();
+  }
+
   /** Announces that everything for slots that moved up to `view` has been sent to their new homes. */
   at(view: number): void {
     this.#add((number) => ({ kind: 'at', number, view }));

@@ -8,30 +8,32 @@
  * is at that version. The new home acts for the slot when all members have announced this, since nothing older can
  * arrive after that.
  */
-import { type Storage, StorageError } from '../../storage/contract.js';
+import { StorageError } from '../../storage/contract.js';
 import type { Jid } from '../address/jid.js';
 import { monotonic } from '../clock.js';
 import type { NodeName } from './frames.js';
+import { Giving, type GivingOptions } from './giving.js';
+import { HandedOver } from './handed.js';
+import { HeldParcels } from './held.js';
 import type { Away, Homes, SendOptions, Sent } from './homes.js';
 import { Inbox, type Receiver } from './inbox.js';
 import { Link } from './link.js';
 import { Parcel, ParcelError } from './parcel.js';
 import { Questions } from './questions.js';
 import { slotCount, slotOf, slotOfJob } from './slots.js';
-import { type Changed, deal, emptyView, type Member, type View, ViewStore, withMember, withoutMember } from './view.js';
+import { acting, elsewhere, finishing, gained, isLeaving } from './states.js';
+import { emptyView, type Member, type View, ViewStore, withMember, withoutMember } from './view.js';
 import type { Network } from './wire.js';
 
 const { setTimeout, setInterval } = globalThis;
 
-export interface NodeOptions {
+export interface NodeOptions extends GivingOptions {
   /** Unique in the cluster, and the same at each start. */
   readonly id: string;
   /** The network address of this node. */
   readonly address: string;
   /** Version of the program. */
   readonly version: string;
-  /** The node's own handle. */
-  readonly storage: Storage;
   readonly network: Network;
   readonly receiver: Receiver;
   /** Bytes that may be unconfirmed per peer before senders should wait. */
@@ -40,25 +42,13 @@ export interface NodeOptions {
   readonly mostQuestions?: number | undefined;
   /** Ms without a connection after which a member is expelled; 0 disables it. */
   readonly unreachableMs?: number | undefined;
-  /** No more work is accepted for these slots: persist and drop their in-memory state. */
-  leaving(slots: ReadonlySet<number>): Promise<void>;
-  /** This node now acts for these slots. */
-  gained(slots: ReadonlySet<number>): void;
+  /** This node acts for these slots from now on. `states`: what their last homes yielded in `state`. */
+  gained(slots: ReadonlySet<number>, states: readonly string[]): void;
   /** The view has changed: members may have joined or left. */
   viewed(): void;
   /** The other nodes have expelled this node: its writes are refused. */
   expelled(): void;
-  /** Logs a condition that needs attention but is not fatal. */
-  warn(message: string, error?: unknown): void;
 }
-
-/** States of a slot at this node. */
-const elsewhere = 0;
-/** Assigned to this node by the view; other nodes may still send older messages for it. */
-const gained = 1;
-const acting = 2;
-/** Assigned to this node and about to be handed over. */
-const stopping = 3;
 
 /** Ms between retries. */
 const refreshPause = 100;
@@ -81,9 +71,12 @@ export class ClusterNode implements Homes, Away {
   readonly #at = new Map<string, number>();
   /** Slots whose old home has not been drained yet. */
   readonly #moving = new Map<number, Link>();
-  /** Parcels for moving slots, in order. */
-  readonly #held = new Map<number, Parcel[]>();
-  #heldBytes = 0;
+  /** Parcels for moving slots. */
+  readonly #held: HeldParcels;
+  readonly #handed = new HandedOver();
+  readonly #giving: Giving;
+  /** Work that other code does here for each slot. */
+  readonly #working = new Uint32Array(slotCount);
   readonly #questions: Questions;
   #view: View = emptyView;
   /** The newest version announced by any node. */
@@ -91,8 +84,6 @@ export class ClusterNode implements Homes, Away {
   #announcedAt = 0;
   #isRefreshing = false;
   readonly #expelling = new Set<string>();
-  #isBalancing = false;
-  #isUnbalanced = false;
   /** This node has removed itself from the view. */
   #hasLeft = false;
   #isOver = false;
@@ -104,7 +95,28 @@ export class ClusterNode implements Homes, Away {
     this.#options = options;
     this.name = { id: options.id, epoch };
     this.#views = new ViewStore(options.storage);
+    this.#held = new HeldParcels(2 * this.#mostUnconfirmed);
     this.#questions = new Questions(options.mostQuestions ?? 10_000);
+    this.#giving = new Giving({
+      name: this.name,
+      options,
+      views: this.#views,
+      states: this.#states,
+      isOver: () => this.#isOver,
+      view: () => this.#view,
+      adopt: (view) => this.#adopt(view),
+      announceView: () => this.#announceView(),
+      link: (member) => this.#links.get(keyOf(member)),
+      idle: async (slots) => {
+        await this.#inbox.idle(slots);
+        await this.#until(() => [...slots].every((slot) => this.#working[slot] === 0));
+      },
+      at: (version) => this.#until(() => this.#leastAt() >= version),
+      allConfirmed: () => this.#allConfirmed(),
+      stayed: (slots) => this.#stayed(slots),
+      changed: () => this.#noteChange(),
+      until: (isTrue) => this.#until(isTrue),
+    });
     this.#inbox = new Inbox({
       self: this.name,
       receiver: options.receiver,
@@ -113,6 +125,7 @@ export class ClusterNode implements Homes, Away {
       unknownPeer: () => this.#refresh(),
       viewAnnounced: (version) => this.#noteVersion(version),
       at: (node, version) => this.#noteAt(node, version),
+      handed: (node, slot, isFirst, payload) => this.#handed.received(keyOf(node), slot, isFirst, payload),
       answered: (id, isGiven, payload) =>
         isGiven ? this.#questions.answered(id, payload) : this.#questions.unanswered(id, 'lost'),
       reply: (node, id, isGiven, payload) => this.#links.get(keyOf(node))?.answer(id, isGiven, payload),
@@ -148,6 +161,11 @@ export class ClusterNode implements Homes, Away {
     return this.#states[slot] === acting && this.#ownPending[slot] === 0 ? undefined : this;
   }
 
+  toAsk(jid: Jid): Away | undefined {
+    const state = this.#states[slotOf(jid.bare)];
+    return state === acting || state === finishing ? undefined : this;
+  }
+
   hasJob(name: string): boolean {
     return this.#states[slotOfJob(name)] === acting;
   }
@@ -178,7 +196,7 @@ export class ClusterNode implements Homes, Away {
 
   /** Whether no slot is moving to or from this node. */
   get isAtRest(): boolean {
-    const isMoving = this.#states.includes(gained) || this.#states.includes(stopping) || this.#moving.size > 0;
+    const isMoving = this.#states.some((state) => state === gained || isLeaving(state)) || this.#moving.size > 0;
     return !isMoving && this.#view.handingOver === null && this.#leastAt() >= this.#view.version;
   }
 
@@ -192,10 +210,14 @@ export class ClusterNode implements Homes, Away {
     readonly repeated: number;
   } {
     let unconfirmed = 0;
-    let held = 0;
     for (const link of this.#links.values()) unconfirmed += link.unconfirmed.frames;
-    for (const parcels of this.#held.values()) held += parcels.length;
-    return { unconfirmed, held, ...this.#inbox.size, questions: this.#questions.size, repeated: this.#inbox.repeated };
+    return {
+      unconfirmed,
+      held: this.#held.size,
+      ...this.#inbox.size,
+      questions: this.#questions.size,
+      repeated: this.#inbox.repeated,
+    };
   }
 
   send(to: readonly Jid[], payload: string, { isOnce }: SendOptions): Sent {
@@ -242,8 +264,8 @@ export class ClusterNode implements Homes, Away {
     }
     const { slot } = parcel;
     const state = this.#states[slot];
-    if (this.#moving.has(slot) || this.#held.has(slot) || state === stopping || this.#view.slots.length === 0) {
-      this.#hold(parcel);
+    if (this.#moving.has(slot) || this.#held.has(slot) || isLeaving(state) || this.#view.slots.length === 0) {
+      this.#held.add(parcel);
       return undefined;
     }
     if (state !== elsewhere) {
@@ -262,43 +284,16 @@ export class ClusterNode implements Homes, Away {
     return this.#links.get(keyOf(member))!;
   }
 
-  #hold(parcel: Parcel): void {
-    if (this.#heldBytes >= 2 * this.#mostUnconfirmed) {
-      parcel.fail('full');
-      return;
-    }
-    this.#heldBytes += parcel.payload.length;
-    const held = this.#held.get(parcel.slot);
-    if (held === undefined) this.#held.set(parcel.slot, [parcel]);
-    else held.push(parcel);
-  }
-
   get #mostUnconfirmed(): number {
     return this.#options.mostUnconfirmed ?? 16 * 2 ** 20;
   }
 
-  /** Queues parcels taken back from an old home before later ones for the same slot. */
-  #takeBack(parcels: readonly Parcel[]): void {
-    const bySlot = new Map<number, Parcel[]>();
-    for (const parcel of parcels) {
-      const list = bySlot.get(parcel.slot);
-      if (list === undefined) bySlot.set(parcel.slot, [parcel]);
-      else list.push(parcel);
-      this.#heldBytes += parcel.payload.length;
-    }
-    for (const [slot, list] of bySlot) this.#held.set(slot, [...list, ...(this.#held.get(slot) ?? [])]);
-  }
-
   /** Sends held parcels for slots that have stopped moving, and announces the version when no slot is moving. */
   #release(): void {
-    for (const [slot, parcels] of [...this.#held]) {
-      if (this.#moving.has(slot) || this.#states[slot] === stopping) continue;
-      this.#held.delete(slot);
-      for (const parcel of parcels) {
-        this.#heldBytes -= parcel.payload.length;
-        this.#dispatch(parcel, true);
-      }
-    }
+    this.#held.release(
+      (slot) => this.#moving.has(slot) || isLeaving(this.#states[slot]),
+      (parcel) => this.#dispatch(parcel, true),
+    );
     if (this.#moving.size > 0 || this.#announcedAt >= this.#view.version) return;
     this.#announcedAt = this.#view.version;
     for (const link of this.#links.values()) link.at(this.#announcedAt);
@@ -381,7 +376,7 @@ export class ClusterNode implements Homes, Away {
     );
     this.#release();
     this.#actForGained();
-    void this.#balance();
+    void this.#giving.balance();
     this.#noteChange();
     this.#options.viewed();
   }
@@ -412,7 +407,7 @@ export class ClusterNode implements Homes, Away {
       for (const [slot, from] of this.#moving) if (from === link) this.#moving.delete(slot);
       const left = link.close();
       for (const parcel of left) if (parcel.isOnce) parcel.fail('lost');
-      this.#takeBack(left.filter(({ isOnce }) => !isOnce));
+      this.#held.takeBack(left.filter(({ isOnce }) => !isOnce));
     }
   }
 
@@ -423,17 +418,31 @@ export class ClusterNode implements Homes, Away {
     };
     const [wasHome, isHome] = [homes(before), homes(view)];
     const draining = new Map<Link, Set<number>>();
+    const handed = new Map<string, number[]>();
+    const left = new Map<number, Member>();
     for (let slot = 0; slot < slotCount; slot++) {
       const [was, is] = [wasHome(slot), isHome(slot)!];
       if (was !== undefined && keyOf(was) === keyOf(is)) continue;
       if (keyOf(is) === keyOf(this.name)) {
         this.#states[slot] = gained;
         this.#gainedAt[slot] = view.version;
-      } else this.#states[slot] = elsewhere;
+        if (was !== undefined) handed.set(keyOf(was), [...(handed.get(keyOf(was)) ?? []), slot]);
+      } else {
+        if (this.#states[slot] !== elsewhere) left.set(slot, is);
+        this.#states[slot] = elsewhere;
+        this.#giving.gave(slot);
+      }
       const link = was === undefined ? undefined : this.#links.get(keyOf(was));
       if (link === undefined) continue;
       const slots = draining.get(link) ?? new Set();
       draining.set(link, slots.add(slot));
+    }
+    this.#giving.viewed(view);
+    this.#handed.drop((node) => view.members.some((member) => keyOf(member) === node));
+    for (const [node, slots] of handed) this.#handed.completed(node, slots);
+    if (left.size > 0) {
+      this.#options.left(left);
+      this.#held.takeBack(this.#inbox.left(new Set(left.keys())));
     }
     for (const [link, all] of draining) {
       const pendingSlots = link.slots;
@@ -444,7 +453,7 @@ export class ClusterNode implements Homes, Away {
         () => {
           const drained = new Set([...slots].filter((slot) => this.#moving.get(slot) === link));
           for (const slot of drained) this.#moving.delete(slot);
-          this.#takeBack(link.takeBack(drained));
+          this.#held.takeBack(link.takeBack(drained));
           this.#release();
         },
         (error: unknown) => this.#options.warn('moving unhandled messages to a new home failed', error),
@@ -470,92 +479,41 @@ export class ClusterNode implements Homes, Away {
       slots.add(slot);
     }
     if (slots.size === 0) return;
-    this.#options.gained(slots);
+    this.#options.gained(slots, this.#handed.take(slots));
     this.#inbox.resume();
     this.#noteChange();
-    void this.#balance();
+    void this.#giving.balance();
   }
 
   // --- handing over
   // ---------------------------------------------------------------------------------------------------
 
-  /** Hands over surplus slots until the distribution is balanced. Never rejects. */
-  async #balance(): Promise<void> {
-    this.#isUnbalanced = true;
-    if (this.#isBalancing) return;
-    this.#isBalancing = true;
-    while (this.#isUnbalanced) {
-      this.#isUnbalanced = false;
-      await this.#handOver();
-    }
-    this.#isBalancing = false;
-    this.#noteChange();
+  /**
+   * Gives slots of this node to another member. Resolves when none of them is here. If the shares of the members are too
+   * uneven then, slots move again.
+   */
+  give(slots: Iterable<number>, to: string): Promise<void> {
+    return this.#giving.give(slots, to);
   }
 
-  /** Slots this node acts for that others should have. */
-  #surplus(): Set<number> {
-    const slots = new Set<number>();
-    if (this.#isOver || this.#view.members.length < 2) return slots;
-    const own = this.#view.members.find(({ id }) => id === this.name.id)!.number;
-    const dealt = deal(this.#view);
-    for (let slot = 0; slot < slotCount; slot++)
-      if (this.#states[slot] === acting && dealt[slot] !== own) slots.add(slot);
-    return slots;
-  }
-
-  async #handOver(): Promise<void> {
-    if (this.#surplus().size === 0) return;
-    let slots: ReadonlySet<number> = new Set();
-    try {
-      const claimed = await this.#views.change((view) =>
-        this.#ownIn(view) !== undefined && view.handingOver === null
-          ? { ...view, handingOver: this.name.id }
-          : undefined,
-      );
-      this.#adopt(claimed);
-      // Another member is handing over; it announces a view when it is done.
-      if (this.#isOver || claimed.handingOver !== this.name.id) return;
-      slots = this.#surplus();
-      for (const slot of slots) this.#states[slot] = stopping;
-      await this.#options.leaving(slots);
-      await this.#inbox.idle(slots);
-      // Messages sent for these addresses must arrive before those that their new homes send.
-      await this.#allConfirmed();
-      await this.#options.storage.flush();
-      this.#adopt(await this.#views.change((view) => this.#handedOver(view, slots)));
-      this.#announceView();
-    } catch (error) {
-      if (this.#isOver) return;
-      this.#options.warn('handing over slots failed', error);
-      this.#isUnbalanced = true;
-      await new Promise((resolve) => setTimeout(resolve, refreshPause));
-    }
-    this.#resumeActing(slots);
+  /** Counts work that is done here for an address, so that its slot does not move before. */
+  during(jid: Jid, work: Promise<unknown>): void {
+    const slot = slotOf(jid.bare);
+    this.#working[slot]!++;
+    const done = (): void => {
+      if (--this.#working[slot]! === 0 && this.#states[slot] === finishing) this.#noteChange();
+    };
+    work.then(done, done);
   }
 
   #ownIn({ members }: View): Member | undefined {
     return members.find((one) => keyOf(one) === keyOf(this.name));
   }
 
-  /** The view that assigns these slots to their new members. Returns undefined if this node is not a member. */
-  #handedOver(view: View, slots: ReadonlySet<number>): Changed | undefined {
-    const own = this.#ownIn(view);
-    if (own === undefined) return undefined;
-    const dealt = deal(view);
-    const isHanded = (slot: number): boolean => slots.has(slot) && view.slots[slot] === own.number;
-    return {
-      ...view,
-      slots: view.slots.map((number, slot) => (isHanded(slot) ? dealt[slot]! : number)),
-      handingOver: null,
-    };
-  }
-
-  /** Acts again for stopped slots that remained with this node. */
-  #resumeActing(slots: ReadonlySet<number>): void {
-    const own = new Set([...slots].filter((slot) => this.#states[slot] === stopping));
-    if (own.size === 0) return;
-    for (const slot of own) this.#states[slot] = acting;
-    this.#options.gained(own);
+  /** These slots remained here after all. */
+  #stayed(slots: ReadonlySet<number>): void {
+    for (const slot of slots) this.#states[slot] = acting;
+    this.#options.stayed(slots);
     this.#release();
     this.#inbox.resume();
     this.#noteChange();
@@ -643,9 +601,8 @@ export class ClusterNode implements Homes, Away {
     this.#states.fill(elsewhere);
     this.#inbox.close();
     for (const link of this.#links.values()) for (const parcel of link.close()) parcel.fail('closed');
-    for (const parcels of this.#held.values()) for (const parcel of parcels) parcel.fail('closed');
     this.#links.clear();
-    this.#held.clear();
+    this.#held.close();
     this.#moving.clear();
     this.#questions.close();
     this.#noteChange();

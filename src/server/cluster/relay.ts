@@ -3,6 +3,9 @@
  * its account. Each ordered pair of nodes has one wire, which all its streams share. Nothing is retransmitted: a lost wire
  * ends its streams as a lost connection does, and clients resume by stream management (XEP-0198).
  *
+ * When the account moves, its old home asks the gateway to stop (`hold`), gets everything that was under way (`held`), and
+ * says where the stream goes on (`move`).
+ *
  * Each direction of a stream has a window of unconfirmed bytes. All output of a turn of the event loop to one peer is one
  * write.
  */
@@ -28,6 +31,12 @@ const end = 4;
 const close = 5;
 /** Data that was queued when its stream was closed: it may exceed the window, because nothing follows. */
 const rest = 6;
+/** From the home: send nothing more. */
+const hold = 7;
+/** From the gateway: this was the last. */
+const held = 8;
+/** From the home, last: the stream goes on elsewhere. */
+const move = 9;
 
 /** Events at one end of a relayed stream. */
 export interface RelayEvents {
@@ -37,6 +46,12 @@ export interface RelayEvents {
   drained(): void;
   /** The other end has finished sending. */
   ended(): void;
+  /** At the gateway: the home wants nothing more. To be answered by `held`, after what was sent. */
+  holds?(): void;
+  /** At the home: the gateway sends nothing more. */
+  isHeld?(): void;
+  /** At the gateway: the stream goes on elsewhere, as this says. Called last. */
+  moves?(to: string): void;
   /** The other end has closed the stream, or the wire is lost (`isCut`). The last event; not sent after `close`. */
   closed(isCut: boolean): void;
 }
@@ -51,6 +66,14 @@ export interface RelayEnd {
   took(bytes: number): void;
   /** Ends this direction after the queued chunks. */
   end(): void;
+  /** At the home: asks the gateway to send nothing more, which it confirms by `isHeld`. */
+  hold(): void;
+  /** At the gateway: answers `holds`. */
+  held(): void;
+  /** At the home: removes and returns what is queued beyond the window. */
+  takeQueued(): Buffer[];
+  /** At the home: the stream goes on elsewhere. It is over for this end. */
+  move(to: string): void;
   /** Closes the stream at once. Queued chunks are discarded, or sent before. */
   close(withQueued?: boolean): void;
 }
@@ -276,7 +299,12 @@ class RelayWire {
     else if (kind === rest) stream.events?.received(body);
     else if (kind === credit && body.length === 4) stream.credited(body.readUInt32BE(0));
     else if (kind === end) stream.events?.ended();
-    else if (kind === close) {
+    else if (kind === hold) stream.events?.holds?.();
+    else if (kind === held) stream.events?.isHeld?.();
+    else if (kind === move) {
+      this.#streams.delete(id);
+      stream.moved(body.toString());
+    } else if (kind === close) {
       this.#streams.delete(id);
       stream.closed(false);
     } else throw new RelayError(`a message of kind ${kind}`);
@@ -333,11 +361,40 @@ class Stream implements RelayEnd {
 
   close(withQueued = false): void {
     if (this.#isOver) return;
-    this.#isOver = true;
-    this.#remove();
     if (withQueued) for (const chunk of this.#waiting) this.#write(rest, chunk);
     this.#waiting = [];
-    this.#write(close, nothing);
+    this.#leave(close, nothing);
+  }
+
+  hold(): void {
+    if (!this.#isOver) this.#write(hold, nothing);
+  }
+
+  held(): void {
+    if (!this.#isOver) this.#write(held, nothing);
+  }
+
+  takeQueued(): Buffer[] {
+    this.#waitingBytes = 0;
+    return this.#waiting.splice(0);
+  }
+
+  move(to: string): void {
+    this.#leave(move, Buffer.from(to));
+  }
+
+  /** With a last message. */
+  #leave(kind: number, body: Buffer): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#remove();
+    this.#write(kind, body);
+  }
+
+  moved(to: string): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.events?.moves?.(to);
   }
 
   /** Chunks are not split, so a direction may exceed the window by less than one chunk. */

@@ -102,7 +102,11 @@ export function withMember(view: View, joining: Omit<Member, 'number' | 'isLeavi
 /** Removes a member and deals its slots to the others. */
 export function withoutMember(view: View, id: string): Changed {
   const members = view.members.filter((one) => one.id !== id);
-  return { members, slots: deal({ members, slots: view.slots }), handingOver: giverOf(view, id) };
+  const dealt = deal({ members, slots: view.slots });
+  // Other members hand over their slots themselves.
+  const isKept = new Set(members.map(({ number }) => number));
+  const slots = members.length === 0 ? [] : view.slots.map((number, at) => (isKept.has(number) ? number : dealt[at]!));
+  return { members, slots, handingOver: giverOf(view, id) };
 }
 
 /** The member that is still handing over; null if it is `id`, which is gone or has restarted. */
@@ -112,6 +116,21 @@ function freeNumber({ members }: View): number {
   const taken = new Set(members.map(({ number }) => number));
   for (let number = 0; number < mostMembers; number++) if (!taken.has(number)) return number;
   throw new ClusterFull(`a cluster can have at most ${mostMembers} members`);
+}
+
+/** A member may have this part of its share more or less before slots move. */
+const tolerance = 1 / 16;
+
+/** Whether the shares of the members differ by so little that moving slots is not worth it. */
+export function isEven({ members, slots }: Pick<View, 'members' | 'slots'>): boolean {
+  const counts = new Map(members.map(({ number }) => [number, 0]));
+  for (const number of slots) counts.set(number, counts.get(number)! + 1);
+  const staying = members.filter(({ isLeaving }) => !isLeaving);
+  const share = slotCount / Math.max(1, staying.length);
+  const isClose = (count: number): boolean => Math.abs(count - share) < 1 + share * tolerance;
+  return members.every(({ number, isLeaving }) =>
+    isLeaving ? counts.get(number) === 0 : isClose(counts.get(number)!),
+  );
 }
 
 /**

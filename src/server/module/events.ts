@@ -18,6 +18,18 @@ export interface Events {
    * Emitted on all hosts at startup, when all such sessions are restored.
    */
   revived: { readonly session: Session };
+  /**
+   * Addresses for which `concerns` is true are about to move to another node, and nothing is done for them any more. Persist
+   * what would be written later.
+   */
+  leaving: { readonly concerns: (bare: string) => boolean };
+  /**
+   * Addresses for which `concerns` is true have moved to another node, or from one: nothing in memory about them is valid
+   * any more. On all hosts, before anything is done for them at the new home.
+   */
+  moved: { readonly concerns: (bare: string) => boolean };
+  /** A session has moved from another node, with its state and its connection. Follows `moved`. */
+  arrived: { readonly session: Session };
   /** The ports are open: modules may open their own ports now. */
   started: Record<string, never>;
   /**

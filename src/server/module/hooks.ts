@@ -1,5 +1,6 @@
 /** Kinds of hooks: what `start` returns, and the functions that create them. */
 
+import type { z } from 'zod';
 import type { Jid } from '../address/jid.js';
 import type { Maybe } from '../maybe.js';
 import type { MessagePassage, Origin, Passage, Step } from '../routing/passage.js';
@@ -87,6 +88,7 @@ export type Hook =
       readonly order: Order;
     }
   | { readonly kind: 'serverPresence'; readonly handler: ServerPresenceHandler }
+  | { readonly kind: 'moves'; readonly memory: Memory<unknown> }
   | { readonly kind: 'metric'; readonly metric: ModuleMetric }
   | { readonly kind: 'listens'; readonly bound: () => readonly ModuleListener[] }
   | {
@@ -275,6 +277,18 @@ export const event = <E extends keyof Events>(
  * moves to another node, so it must be idempotent.
  */
 export type PeriodicOf = 'node' | { readonly job: string };
+/** What a module has only in memory about addresses, and must move with them to another node of a cluster. */
+export interface Memory<T> {
+  /** Unique among all modules. */
+  readonly name: string;
+  readonly schema: z.ZodType<T>;
+  /** The state of addresses that are about to move, after `leaving`. Changes nothing: they may stay. */
+  describe(concerns: (bare: string) => boolean): Iterable<readonly [bare: string, state: T]>;
+  /** Goes on with the state at the new home, after `moved` and before anything else is done for the address. */
+  restore(bare: string, state: T): void;
+}
+/** Moves state of addresses to their new homes. Event `moved` drops it at the old ones. */
+export const moves = <T>(memory: Memory<T>): Hook => ({ kind: 'moves', memory: memory as Memory<unknown> });
 /** Runs about every `ms` milliseconds while the host runs. Runs never overlap. */
 export const every = (ms: number, handler: () => Maybe<void>, of: PeriodicOf = 'node'): Hook => ({
   kind: 'every',

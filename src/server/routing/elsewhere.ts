@@ -27,6 +27,8 @@ const headerSchema = z.object({
   /** The entities that a service of this server speaks for. */
   speakers: z.array(z.string()).min(1).optional(),
   isAsked: z.boolean().optional(),
+  /** For the session alone: its account has handled it already. */
+  isForSession: z.boolean().optional(),
   /** The sessions that get it. */
   audience: audienceSchema.optional(),
   /** An error that the server raised for a session that is still there. */
@@ -72,6 +74,17 @@ export class Elsewhere implements Receiver {
     if (room !== undefined && origin.session !== undefined) return room;
   }
 
+  /** Sends a stanza that its account has handled to a session, whose home may be here again. */
+  forward(away: Away | undefined, stanza: Stanza, to: Jid): void {
+    if (away === undefined) {
+      this.#parts.host(to.domain).session(to)?.send(stanza);
+      return;
+    }
+    const payload = `${JSON.stringify({ isForSession: true } satisfies Header)}\n${stanza.toXml()}`;
+    // Its sender is not told: it was delivered to the account.
+    away.send([to], payload, { isOnce: false }).confirmed.catch(() => {});
+  }
+
   /** Asks at the home of `to`, for a host here. Rejects with StanzaError. */
   async ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza> {
     const asked = `${JSON.stringify({ asks: domain } satisfies Header)}\n${request.with({ to: undefined }).toXml()}`;
@@ -94,7 +107,7 @@ export class Elsewhere implements Receiver {
   // --- from other nodes ----------------------------------------------------------------------------------------------
 
   receive(delivery: Delivery): Maybe<void> {
-    const { stanza, anonymous, ...about } = read(delivery.payload);
+    const { stanza, anonymous, isForSession, ...about } = read(delivery.payload);
     if (anonymous !== undefined && stanza.from !== undefined) this.#parts.anonymous().seen(stanza.from.bare, anonymous);
     const [to, ...more] = delivery.to.map((full) => Jid.parse(full));
     if (to === undefined) throw new Error('a stanza from another node has no addressee');
@@ -105,6 +118,7 @@ export class Elsewhere implements Receiver {
       ...about,
     };
     const host = this.#parts.host(to.domain);
+    if (isForSession) return host.session(to)?.send(stanza);
     return more.length === 0
       ? host.routeHere(stanza.with({ to }), origin)
       : host.routeAllHere(stanza, [to, ...more], origin);
@@ -188,15 +202,16 @@ function divided(payload: string): { readonly header: Header; readonly body: str
 interface Read extends About {
   readonly stanza: Stanza;
   readonly anonymous: string | undefined;
+  readonly isForSession: boolean;
 }
 
 function read(payload: string): Read {
   const { header, body } = divided(payload);
-  const { speakers, isAsked = false, audience, isRaised, anonymous } = header;
-  const stanza = Stanza.parse(body);
-  if (speakers === undefined) return { stanza, audience, isRaised, anonymous };
+  const { speakers, isAsked = false, audience, isRaised, anonymous, isForSession = false } = header;
+  const read = { stanza: Stanza.parse(body), audience, isRaised, anonymous, isForSession };
+  if (speakers === undefined) return read;
   const [first, ...others] = speakers.map((full) => Jid.parse(full));
-  return { stanza, behalf: { speakers: [first!, ...others], isAsked }, audience, isRaised, anonymous };
+  return { ...read, behalf: { speakers: [first!, ...others], isAsked } };
 }
 
 const written = ({ domain, name, given }: WrittenQuestion): string =>

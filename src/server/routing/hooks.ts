@@ -15,6 +15,7 @@ import type {
   HttpHandler,
   HttpMethod,
   IqHandler,
+  Memory,
   MessageHandler,
   ModuleDefinition,
   ModuleListener,
@@ -104,6 +105,7 @@ export class Hooks implements Declared {
   readonly serverMessages: readonly ServerMessageHandler[];
   readonly events: ReadonlyMap<keyof Events, readonly OfKind<'event'>['handler'][]>;
   readonly timers: OfKind<'every'>[] = [];
+  readonly memories = new Map<string, Memory<unknown>>();
   readonly metrics: ModuleMetric[] = [];
   readonly listeners: (() => readonly ModuleListener[])[] = [];
   readonly serverPresences: OfKind<'serverPresence'>['handler'][] = [];
@@ -192,6 +194,10 @@ export class Hooks implements Declared {
             break;
           case 'listens':
             this.listeners.push(hook.bound);
+            break;
+          case 'moves':
+            claim(module, `the memory ${hook.memory.name}`);
+            this.memories.set(hook.memory.name, hook.memory);
             break;
           case 'metric':
             this.metrics.push(hook.metric);

@@ -219,7 +219,7 @@ export class LocalHost implements Host, Destination {
     const destination = this.#router.destination(first.domain);
     if (addressees.length > 1 && stanza.name === 'message' && destination instanceof LocalHost) {
       const away = this.#router.wayTo(first);
-      if (away === undefined) return destination.routeAllHere(stanza, addressees, origin);
+      if (away === undefined) return this.#router.during(first, destination.routeAllHere(stanza, addressees, origin));
       if (this.#router.isStopped(stanza, first, origin)) return;
       return this.#router.sendAway(away, stanza, addressees, origin);
     }

@@ -27,7 +27,7 @@ export class Questions {
 
   /** As `Host.askHome`. */
   atHome<Given, Answer>(question: Question<Given, Answer>, owner: Jid, given: Given): Maybe<Answer> {
-    const away = this.#router.wayTo(owner);
+    const away = this.#router.wayToAsk(owner);
     if (away === undefined) return this.#here(question, owner, given);
     return this.#router
       .consult(away, this.#written(question, given), owner, timeoutMs)

@@ -131,7 +131,8 @@ export class Router {
     // A session's stanzas to its own host are handled at the session's home.
     if (to.local === undefined && to.domain === origin.session?.jid.domain) return destination.receive(stanza, origin);
     const away = this.#homes.of(to);
-    if (away === undefined || destination.isAwaited?.(stanza) === true) return destination.receive(stanza, origin);
+    if (away === undefined || destination.isAwaited?.(stanza) === true)
+      return this.during(to, destination.receive(stanza, origin));
     return this.#departures!.send(away, stanza, [to], origin);
   }
 
@@ -144,6 +145,11 @@ export class Router {
   /** The way to an address of this server whose home is another node. Returns undefined otherwise. */
   wayTo(to: Jid): Away | undefined {
     return this.isLocal(to.domain) ? this.#homes.of(to) : undefined;
+  }
+
+  /** The same for questions. */
+  wayToAsk(to: Jid): Away | undefined {
+    return this.isLocal(to.domain) ? this.#homes.toAsk(to) : undefined;
   }
 
   /** Sends a stanza to several full addresses of one account whose home is another node. */
@@ -164,6 +170,12 @@ export class Router {
   /** Asks modules at every other node. Each rejects with StanzaError. */
   consultOthers(question: () => WrittenQuestion, host: Jid, timeoutMs: number): readonly Promise<string>[] {
     return this.#departures?.consultOthers(this.#homes, question(), host, timeoutMs) ?? [];
+  }
+
+  /** Work for an address whose home is here: returns it. */
+  during(jid: Jid, work: void | Promise<void>): void | Promise<void> {
+    if (work instanceof Promise) this.#homes.during(jid, work);
+    return work;
   }
 
   /** Whether this node runs the job that one node of the cluster runs. */

@@ -12,6 +12,8 @@ export interface SessionState<T = unknown> {
   readonly default: T;
   /** Schema of the stored JSON. If undefined, it is not stored. */
   readonly stored: z.ZodType | undefined;
+  /** Schema of the JSON for another node. If undefined, it does not move with the session. */
+  readonly moved: z.ZodType | undefined;
   /** Index of the value in a session; -1 until a host declares the state. */
   slot: number;
 }
@@ -24,12 +26,15 @@ export interface StateOptions<T> {
    * session resumed after a restart has the default.
    */
   readonly stored: z.ZodType<Exclude<T, undefined>> | false;
+  /** The same for a session that moves to another node of a cluster. Default: as it is stored. */
+  readonly moved?: z.ZodType<Exclude<T, undefined>>;
 }
 
-export const sessionState = <T>({ name, default: usual, stored }: StateOptions<T>): SessionState<T> => ({
+export const sessionState = <T>({ name, default: usual, stored, moved }: StateOptions<T>): SessionState<T> => ({
   name,
   default: usual,
   stored: stored === false ? undefined : stored,
+  moved: moved ?? (stored === false ? undefined : stored),
   slot: -1,
 });
 
@@ -59,7 +64,7 @@ export interface StoredStates {
 }
 
 /** Most characters of all states of one session together. */
-const mostStored = 262_144;
+const most = { stored: 262_144, moved: 2_097_152 };
 
 /** The states of a session exceed the storage limit. */
 export class TooMuchState extends Error {
@@ -75,17 +80,19 @@ export function writeStates(
   states: readonly SessionState[],
   currentOf: (state: SessionState) => unknown,
   failed: (state: SessionState, error: unknown) => void,
+  form: 'stored' | 'moved' = 'stored',
 ): StoredStates {
   const written: { readonly state: SessionState; readonly value: unknown; readonly size: number }[] = [];
   let isWhole = true;
   for (const state of states) {
-    if (state.stored === undefined) continue;
+    const schema = state[form];
+    if (schema === undefined) continue;
     try {
       const value = currentOf(state);
       if (value === state.default) continue;
       if (value === undefined) isWhole = false;
       else {
-        const encoded = state.stored.encode(value);
+        const encoded = schema.encode(value);
         written.push({ state, value: encoded, size: state.name.length + JSON.stringify(encoded).length });
       }
     } catch (error) {
@@ -97,9 +104,9 @@ export function writeStates(
   const values: [string, unknown][] = [];
   let size = 0;
   for (const one of written) {
-    if (size + one.size > mostStored) {
+    if (size + one.size > most[form]) {
       isWhole = false;
-      failed(one.state, new TooMuchState(`the states of a session may have at most ${mostStored} characters`));
+      failed(one.state, new TooMuchState(`the states of a session may have at most ${most[form]} characters`));
     } else {
       size += one.size;
       values.push([one.state.name, one.value]);
@@ -114,12 +121,14 @@ export function readStates(
   states: readonly SessionState[],
   stored: Readonly<Record<string, unknown>>,
   damaged: (state: SessionState) => void,
+  form: 'stored' | 'moved' = 'stored',
 ): void {
   for (const state of states) {
     const value = Object.hasOwn(stored, state.name) ? stored[state.name] : undefined;
-    if (state.stored === undefined || value === undefined) continue;
+    const schema = state[form];
+    if (schema === undefined || value === undefined) continue;
     try {
-      session.set(state, state.stored.decode(value));
+      session.set(state, schema.decode(value));
     } catch {
       damaged(state); // schemas of modules may throw anything
     }

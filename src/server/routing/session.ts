@@ -42,8 +42,6 @@ export interface Ledger {
 
 /** A connected resource (RFC 6120 §7), from binding to its end, over any number of connections (XEP-0198). */
 export class Session implements Stateful, Recipient {
-  /** Time of binding, in ms. */
-  readonly since = wall();
   /** Whether the client acknowledges stanzas (XEP-0198), so that receipts are reliable. */
   acknowledges = false;
   /** It has ended; another session may have its address. Set by directory.ts. */
@@ -66,6 +64,8 @@ export class Session implements Stateful, Recipient {
     readonly mechanism: string = 'none',
     /** XEP-0386: the stable id of the client, if it sent one. */
     readonly clientId: string | undefined = undefined,
+    /** Time of binding, in ms. */
+    readonly since: number = wall(),
   ) {}
 
   /** XEP-0175: a temporary address without an account; it ends with the session. */

@@ -90,6 +90,14 @@ export function idsAbove(owner: string, id: string): void {
   if (time > (latest.get(owner) ?? wall() - 1)) latest.set(owner, time);
 }
 
+/** Greater than the time of any id made by this process. */
+export const idsEnd = (): number => end;
+
+/** Makes all further ids of this process greater than ids with times before `from`, which another node has made. */
+export function idsFrom(from: number): void {
+  floor = Math.max(floor, from);
+}
+
 function reserve(): void {
   reserved = end + RESERVATION;
   for (const write of reservers) write(reserved);

@@ -1,12 +1,13 @@
 /** Handlers of streams: client, server and component streams are handlers on stream.ts. */
 
 import type { Logger } from 'pino';
+import { JidError } from '../address/jid.js';
 import type { Config } from '../config/schema.js';
 import type { Backlog } from '../limits/backlog.js';
 import type { Shares } from '../limits/shares.js';
 import type { Maybe } from '../maybe.js';
 import { StreamError } from '../stanza/errors.js';
-import type { ReaderLimits, StreamOpen, TopLevel } from '../xml/reader.js';
+import { type ReaderLimits, type StreamItem, type StreamOpen, type TopLevel, XmlError } from '../xml/reader.js';
 import type { StreamCounts } from './counts.js';
 import type { OutputParts } from './output.js';
 
@@ -67,6 +68,12 @@ export function demandVersion({ attrs: { version } }: StreamOpen): void {
     throw new StreamError('unsupported-version');
 }
 
+/** Allowance before authentication. */
+export const unauthenticated: Allowance = {
+  rate: (limits) => limits.rate_unauthenticated,
+  elementBytes: (limits) => limits.stanza_bytes_unauthenticated,
+};
+
 /** One object for all streams with the same limits, since there may be very many. */
 const sharedLimits = new WeakMap<Limits, Map<Allowance, ReaderLimits>>();
 
@@ -87,3 +94,20 @@ function makeLimits(limits: Limits, allowance: Allowance): ReaderLimits {
     elements: limits.stanza_elements,
   };
 }
+
+/** The error that a stream is closed with: its own condition if the peer caused it, else `internal-server-error`. */
+export function streamErrorOf(error: unknown, { limitHit, log }: Pick<StreamParts, 'limitHit' | 'log'>): StreamError {
+  if (error instanceof StreamError) return error;
+  if (error instanceof XmlError) {
+    // Too large, too deep, or too many attributes.
+    if (error.condition === 'policy-violation') limitHit('stanza');
+    return new StreamError(error.condition, error.text);
+  }
+  if (error instanceof JidError) return new StreamError('improper-addressing');
+  log.error({ err: error }, 'closed a stream after an internal error');
+  return new StreamError('internal-server-error');
+}
+
+/** Whether a stanza may be stored. */
+export const mayStore = (item: StreamItem): boolean =>
+  item.kind === 'element' && (item.name === 'message' || (item.name === 'iq' && item.attrs.type === 'set'));

@@ -3,8 +3,8 @@
  * terminates TLS and WebSocket and relays bytes (`Pipe`); at the home they are the transport of an ordinary stream
  * (`RelayedTransport`). The wire format is in cluster/relay.ts.
  */
-import type { RelayEnd, RelayEvents } from '../cluster/relay.js';
-import { relayWindow } from '../cluster/relay.js';
+import { z } from 'zod';
+import { type RelayEnd, type RelayEvents, type RelayPeer, relayWindow } from '../cluster/relay.js';
 import { StreamError } from '../stanza/errors.js';
 import type { Transport, TransportReader } from '../transport/transport.js';
 import { framingOf } from './framing.js';
@@ -13,6 +13,29 @@ import type { ClientCertificate } from './sasl/mechanism.js';
 
 /** Ignores everything. */
 const silent: TransportReader = { received() {}, ended() {}, drained() {}, closed() {} };
+
+const chunks = z.array(
+  z.codec(z.base64(), z.instanceof(Buffer), {
+    decode: (text) => Buffer.from(text, 'base64'),
+    encode: (chunk) => chunk.toString('base64'),
+  }),
+);
+/** What the old home of an account says to the gateway of a stream. */
+const moveSchema = z.object({
+  peer: z.object({ id: z.string(), epoch: z.number(), address: z.string() }),
+  ticket: z.string(),
+  /** Data of the client that was not handled. */
+  rest: chunks,
+  /** Output that the client has not been sent. */
+  unsent: chunks,
+});
+
+/** Where a stream goes on. */
+export interface NextHome {
+  readonly peer: RelayPeer;
+  /** Names the session there. */
+  readonly ticket: string;
+}
 
 /** The connection as described by the gateway. */
 export interface ConnectionInfo extends Pick<Transport, 'kind' | 'framing' | 'secure' | 'remoteAddress' | 'loopback'> {
@@ -36,6 +59,7 @@ export class RelayedTransport implements Transport, RelayEvents {
   #held: Buffer[] = [];
   #hasEnded = false;
   #isClosed = false;
+  #whenHeld = (): void => {};
 
   constructor(relay: RelayEnd, info: ConnectionInfo) {
     this.#relay = relay;
@@ -78,6 +102,23 @@ export class RelayedTransport implements Transport, RelayEvents {
     setImmediate(() => this.#close());
   }
 
+  /**
+   * The session has moved: makes the gateway go on there, with all data that the returned reader gets. `lost` is called
+   * if the stream ends before.
+   */
+  leaveFor({ peer, ticket }: NextHome, lost: () => void): TransportReader {
+    const rest: Buffer[] = [];
+    this.#whenHeld = () => {
+      const { id, epoch, address } = peer;
+      const unsent = this.#relay.takeQueued();
+      this.reader = silent;
+      this.#relay.move(JSON.stringify(z.encode(moveSchema, { peer: { id, epoch, address }, ticket, rest, unsent })));
+    };
+    if (this.#isClosed) lost();
+    else this.#relay.hold();
+    return { received: (chunk) => void rest.push(chunk), ended() {}, drained() {}, closed: lost };
+  }
+
   // --- RelayEvents ------------------------------------------------------------------------------------------------
 
   received(chunk: Buffer): void {
@@ -102,6 +143,10 @@ export class RelayedTransport implements Transport, RelayEvents {
     this.#close();
   }
 
+  isHeld(): void {
+    this.#whenHeld();
+  }
+
   #take(chunk: Buffer): void {
     this.reader.received(chunk);
     this.#relay.took(chunk.length);
@@ -122,33 +167,56 @@ export class RelayedTransport implements Transport, RelayEvents {
 /** How long a client whose home node was lost has to close its half of the stream, in ms. */
 const lateCloseMs = 2000;
 
+export interface PipeParts {
+  /** Either side has ended the stream, or it has moved. */
+  over(pipe: Pipe): void;
+  /** The stream goes on elsewhere: its connection is paused, and sent these chunks. */
+  moved(transport: Transport, to: NextHome, chunks: readonly Buffer[], hasEnded: boolean): void;
+}
+
 /** At the gateway: relays bytes between the connection and the home. */
 export class Pipe {
   readonly #transport: Transport;
   readonly #relay: RelayEnd;
-  readonly #over: (pipe: Pipe) => void;
+  readonly #parts: PipeParts;
+  /** The home wants nothing more. */
+  #isHeld = false;
+  /** What the client has sent since. */
+  readonly #kept: Buffer[] = [];
+  #hasEnded = false;
   #isPaused = false;
   /** Bytes written to the client and not yet confirmed to the home. */
   #unconfirmed = 0;
   #isOver = false;
 
-  /** `over` is called when either side has ended the stream. */
-  constructor(transport: Transport, relay: RelayEnd, over: (pipe: Pipe) => void) {
+  constructor(transport: Transport, relay: RelayEnd, parts: PipeParts) {
     this.#transport = transport;
     this.#relay = relay;
-    this.#over = over;
+    this.#parts = parts;
+  }
+
+  /** Whether the connection is paused. */
+  get isPaused(): boolean {
+    return this.#isPaused;
   }
 
   /** Events of the connection. */
   readonly reader: TransportReader = {
     received: (chunk) => {
+      if (this.#isHeld) {
+        this.#kept.push(chunk);
+        return;
+      }
       this.#relay.send(chunk);
       if (this.#isPaused || this.#relay.queued < relayWindow) return;
       this.#isPaused = true;
       this.#transport.pause();
     },
     drained: () => this.#confirm(),
-    ended: () => this.#relay.end(),
+    ended: () => {
+      this.#hasEnded = true;
+      if (!this.#isHeld) this.#relay.end();
+    },
     closed: () => {
       this.#relay.close(true);
       this.#end();
@@ -164,11 +232,22 @@ export class Pipe {
       this.#confirm();
     },
     drained: () => {
-      if (!this.#isPaused || this.#relay.queued >= relayWindow) return;
+      if (!this.#isPaused || this.#isHeld || this.#relay.queued >= relayWindow) return;
       this.#isPaused = false;
       this.#transport.resume();
     },
     ended: () => this.#transport.end(),
+    holds: () => {
+      this.#isHeld = this.#isPaused = true;
+      this.#transport.pause();
+      this.#relay.held();
+    },
+    moves: (text) => {
+      const { peer, ticket, rest, unsent } = moveSchema.parse(JSON.parse(text));
+      for (const chunk of unsent) this.#transport.write(chunk.toString());
+      this.#end();
+      this.#parts.moved(this.#transport, { peer, ticket }, [...rest, ...this.#kept], this.#hasEnded);
+    },
     closed: (isCut) => {
       if (isCut)
         this.#sendEnd(new StreamError('remote-connection-failed', 'The node of the account was lost. Connect again.'));
@@ -188,7 +267,7 @@ export class Pipe {
   #end(): void {
     if (this.#isOver) return;
     this.#isOver = true;
-    this.#over(this);
+    this.#parts.over(this);
   }
 
   #sendEnd(error: StreamError): void {

@@ -4,7 +4,6 @@
  * sessions or stream management: those belong to the handler (c2s/client.ts for clients).
  */
 
-import { JidError } from '../address/jid.js';
 import { monotonic } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import { Buckets } from '../limits/buckets.js';
@@ -15,20 +14,22 @@ import { randomId } from '../stanza/ids.js';
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Transport, TransportReader } from '../transport/transport.js';
-import { type Element, serialize } from '../xml/element.js';
-import { type StreamItem, type StreamOpen, type TopLevel, XmlError, XmlReader } from '../xml/reader.js';
+import { type Element, elementOf, serialize } from '../xml/element.js';
+import { type StreamItem, type StreamOpen, type TopLevel, XmlReader } from '../xml/reader.js';
 import { increment } from './counts.js';
 import { type Framing, framingOf } from './framing.js';
-import { type Allowance, readerLimits, type StreamHandler, type StreamParts } from './handler.js';
+import {
+  type Allowance,
+  mayStore,
+  readerLimits,
+  type StreamHandler,
+  type StreamParts,
+  streamErrorOf,
+  unauthenticated,
+} from './handler.js';
 import { countedAbove, Output, type Writer } from './output.js';
 
 type Limits = Config['limits'];
-
-/** Allowance before authentication. */
-const unauthenticated: Allowance = {
-  rate: (limits) => limits.rate_unauthenticated,
-  elementBytes: (limits) => limits.stanza_bytes_unauthenticated,
-};
 
 /** opening: waiting for the peer's header. closing: waiting for the peer's end. closed: the connection is closed. */
 export type StreamState = 'opening' | 'open' | 'closing' | 'closed';
@@ -47,23 +48,23 @@ export class XmlStream implements TransportReader, Writer {
   #state: StreamState = 'opening';
   #isEstablished = false;
   /** The language of the peer's header (RFC 6120 §4.7.4). */
-  #lang: string | undefined;
+  lang: string | undefined;
   /** The host named in our header. */
   #from: string | undefined;
   #headerSent = false;
   /** When something was last read, in ms. */
-  #lastRead = monotonic();
+  lastRead = monotonic();
   /** Since when the peer owes a sign of life, in ms; 0 if it does not. */
-  #askedAliveAt = 0;
+  askedAliveAt = 0;
   #busy = false;
   #paused = false;
   /** When to stop waiting for the peer's end, in ms. */
-  #closeBy = 0;
+  closeBy = 0;
   readonly #buckets: Buckets;
   #throttled = false;
   #allowance = unauthenticated;
   /** Pays for the work: the peer's share over all its connections, or that of its IP address before login. */
-  #share: Share;
+  share: Share;
   /** Characters of the current element. */
   #size = 0;
   /** Paused for its share, for congestion, or for pending writes. */
@@ -79,6 +80,8 @@ export class XmlStream implements TransportReader, Writer {
   #taken = 0;
   /** Whether the stream has stopped handling elements. */
   #stopped = false;
+  /** No more elements are handled for now. */
+  #isFrozen = false;
   #idle: (() => void) | undefined;
   /** The peer has ended its half and some of its elements are pending. */
   #ends = false;
@@ -97,8 +100,8 @@ export class XmlStream implements TransportReader, Writer {
     this.#parts = parts;
     this.#output = new Output(parts, this);
     this.#reader = new XmlReader(this.framing.mode, readerLimits(limits, unauthenticated));
-    this.#buckets = new Buckets(unauthenticated.rate(limits), this.#lastRead);
-    this.#share = parts.shares.ofAddress(transport.remoteAddress);
+    this.#buckets = new Buckets(unauthenticated.rate(limits), this.lastRead);
+    this.share = parts.shares.ofAddress(transport.remoteAddress);
     transport.reader = this;
   }
 
@@ -113,20 +116,8 @@ export class XmlStream implements TransportReader, Writer {
   get isCut(): boolean {
     return this.#isCut;
   }
-  get share(): Share {
-    return this.#share;
-  }
-  get lang(): string | undefined {
-    return this.#lang;
-  }
-  get lastRead(): number {
-    return this.#lastRead;
-  }
-  get askedAliveAt(): number {
-    return this.#askedAliveAt;
-  }
-  get closeBy(): number {
-    return this.#closeBy;
+  get hasPaused(): boolean {
+    return this.#paused;
   }
   get mayLag(): number {
     return this.#handler.mayLag;
@@ -138,18 +129,13 @@ export class XmlStream implements TransportReader, Writer {
     this.#allowance = allowance;
     this.#reader.limits = readerLimits(limits, allowance);
     this.#buckets.fill(allowance.rate(limits));
-    this.#parts.shares.leave(this.#share);
-    this.#share = share;
+    this.#parts.shares.leave(this.share);
+    this.share = share;
   }
 
   /** Negotiation is over. */
   establish(): void {
     this.#isEstablished = true;
-  }
-
-  /** A sign of life was requested from the peer. */
-  askedAlive(now: number): void {
-    this.#askedAliveAt = now;
   }
 
   // --- in: TransportReader ----------------------------------------------------------------------------------------
@@ -161,12 +147,13 @@ export class XmlStream implements TransportReader, Writer {
       return;
     }
     const now = monotonic();
-    this.#lastRead = now;
-    this.#askedAliveAt = 0;
+    this.lastRead = now;
+    this.askedAliveAt = 0;
     this.#buckets.received(now, chunk.length, this.#rate);
-    this.#share.received(now, chunk.length);
+    this.share.received(now, chunk.length);
     try {
       this.#reader.push(chunk);
+      if (this.#isFrozen) return;
       if (this.#isQueued) this.#readAhead(chunk.length);
       else if (!this.#busy) this.#pump(now);
       else if (this.#reader.buffered > pauseAbove) this.#pause();
@@ -183,7 +170,7 @@ export class XmlStream implements TransportReader, Writer {
 
   ended(): void {
     // Elements before the end are handled first.
-    if (this.#busy) this.#ends = true;
+    if (this.#busy || this.#isFrozen) this.#ends = true;
     else this.#end();
   }
 
@@ -191,6 +178,7 @@ export class XmlStream implements TransportReader, Writer {
   closed(): void {
     this.#isCut = true;
     this.#output.uncount();
+    if (this.#isFrozen) return;
     if (!this.#busy || !this.isEstablished) this.#finish();
     else this.#leaveQueue();
   }
@@ -200,20 +188,20 @@ export class XmlStream implements TransportReader, Writer {
   /** Handles items one after the other, from `now` on; pauses while a handler is pending. */
   #pump(now: number): void {
     const { queues } = this.#parts;
-    for (;;) {
+    while (!this.#isFrozen) {
       const ahead = this.#ahead;
       const item = ahead === undefined ? this.#read() : ahead[0];
       if (item === undefined) break;
-      if (this.#share.isSpent && !this.#isCut && !(item.kind === 'element' && this.#handler.isFree(item))) {
-        this.#queue(item, false, (go) => this.#share.wait(go));
+      if (this.share.isSpent && !this.#isCut && !(item.kind === 'element' && this.#handler.isFree(item))) {
+        this.#queue(item, false, (go) => this.share.wait(go));
         break;
       }
       if (this.#isStopped(item)) {
-        this.#queue(item, true, (go) => queues.congestion.wait(this.#share, go));
+        this.#queue(item, true, (go) => queues.congestion.wait(this.share, go));
         break;
       }
-      if (this.#share.isOutOfRoom && !this.#isCut && this.isEstablished && mayStore(item)) {
-        this.#queue(item, true, (go) => this.#share.waitForRoom(go));
+      if (this.share.isOutOfRoom && !this.#isCut && this.isEstablished && mayStore(item)) {
+        this.#queue(item, true, (go) => this.share.waitForRoom(go));
         break;
       }
       if (ahead !== undefined) this.#shift(ahead);
@@ -233,7 +221,7 @@ export class XmlStream implements TransportReader, Writer {
       const queued = queues.size;
       const done = () => {
         if (isPresentTurn(turn)) {
-          this.#share.worked(charge(since, monotonic()));
+          this.share.worked(charge(since, monotonic()));
           this.#multiplied(queued);
         }
         this.#goOn();
@@ -242,10 +230,10 @@ export class XmlStream implements TransportReader, Writer {
         this.failed(error);
         done();
       });
-      this.#share.worked(charge(now, since));
+      this.share.worked(charge(now, since));
       return;
     }
-    this.#share.worked(charge(now, monotonic()));
+    this.share.worked(charge(now, monotonic()));
   }
 
   #read(): StreamItem | undefined {
@@ -261,13 +249,13 @@ export class XmlStream implements TransportReader, Writer {
   /** Whether the element must be paused for congestion, even if its sender has disconnected. */
   #isStopped(item: StreamItem): boolean {
     if (item.kind !== 'element' || !this.isEstablished) return false;
-    return this.#parts.queues.congestion.stops(this.#share, item.content.length) && !this.#handler.isFree(item);
+    return this.#parts.queues.congestion.stops(this.share, item.content.length) && !this.#handler.isFree(item);
   }
 
   /** Charges growth of the outbound queues to the sender's fan-out. */
   #multiplied(before: number): void {
     const grown = this.#parts.queues.size - before;
-    if (grown > countedAbove) this.#share.multiplied += grown;
+    if (grown > countedAbove) this.share.multiplied += grown;
   }
 
   /**
@@ -298,7 +286,7 @@ export class XmlStream implements TransportReader, Writer {
     if (!this.isEstablished || this.#aheadError !== undefined) return;
     try {
       for (let item = this.#reader.next(); item !== undefined; item = this.#reader.next())
-        if (item.kind !== 'element' || !this.#handler.ahead(item, this.#isHalted || this.#share.isHalted))
+        if (item.kind !== 'element' || !this.#handler.ahead(item, this.#isHalted || this.share.isHalted))
           (this.#ahead ??= []).push(item);
     } catch (error) {
       this.#aheadError = error;
@@ -322,7 +310,7 @@ export class XmlStream implements TransportReader, Writer {
     } catch (error) {
       this.failed(error);
     }
-    if (this.#busy) return;
+    if (this.#busy || this.#isFrozen) return;
     if (this.#isCut) this.#finish();
     else if (this.#ends) this.#end();
     else if (this.#buckets.isOverdrawn) this.#throttle();
@@ -332,10 +320,36 @@ export class XmlStream implements TransportReader, Writer {
   /** Stops taking elements. Resolves once the current one has been handled. */
   async stopTaking(): Promise<void> {
     this.#stopped = true;
-    if (this.#busy && !this.#isQueued)
-      await new Promise<void>((resolve) => {
-        this.#idle = resolve;
-      });
+    await this.#whenIdle();
+  }
+
+  async #whenIdle(): Promise<void> {
+    if (!this.#busy || this.#isQueued) return;
+    const others = this.#idle;
+    await new Promise<void>((resolve) => {
+      this.#idle = () => {
+        others?.();
+        resolve();
+      };
+    });
+  }
+
+  /** Handles no more elements until `thaw` or `handOver`. Resolves once the current one has been handled. */
+  freeze(): Promise<void> {
+    this.#isFrozen = true;
+    return this.#whenIdle();
+  }
+
+  /** Whether it is open, and everything read from the connection can be passed on. */
+  get canHandOver(): boolean {
+    return this.isEstablished && !this.#isCut && this.#aheadError === undefined;
+  }
+
+  /** Goes on with what has arrived meanwhile. */
+  thaw(): void {
+    this.#isFrozen = false;
+    if (!this.#busy) this.#goOn();
+    else if (this.#isCut) this.#leaveQueue();
   }
 
   #take(item: StreamItem): Maybe<void> {
@@ -347,7 +361,7 @@ export class XmlStream implements TransportReader, Writer {
     if (this.#stopped) return;
     if (item.kind === 'open') return this.#opened(item);
     this.#buckets.takeStanza();
-    this.#share.takeStanza();
+    this.share.takeStanza();
     if (this.#state === 'opening') throw new StreamError('bad-format', 'Send a stream header first.');
     if (item.ns === NS.stream && item.name === 'error') return this.#closedByPeer(item); // §4.9.1.1
     this.#size = item.content.length;
@@ -356,7 +370,7 @@ export class XmlStream implements TransportReader, Writer {
 
   /** A write of the current element is pending until `durable` settles; its sender's share counts it. */
   waitsForDisk(durable: Promise<unknown>): void {
-    this.#parts.backlog.add(this.#share, this.#size, durable);
+    this.#parts.backlog.add(this.share, this.#size, durable);
   }
 
   // --- rates ------------------------------------------------------------------------------------------------------
@@ -397,7 +411,7 @@ export class XmlStream implements TransportReader, Writer {
     if (header.name !== 'stream') throw new StreamError('bad-format');
     if (header.defaultNs !== this.#handler.ns) throw new StreamError('invalid-namespace');
     const lang = header.attrs['xml:lang'];
-    this.#lang = lang !== undefined && lang.length <= longestLanguage ? lang : undefined;
+    this.lang = lang !== undefined && lang.length <= longestLanguage ? lang : undefined;
     this.#state = 'open';
     return this.#handler.opened(header);
   }
@@ -431,7 +445,7 @@ export class XmlStream implements TransportReader, Writer {
 
   /** Restarts, discarding the peer's earlier header and all unread data (§5.4.3.3). */
   restartAfterTls(): void {
-    this.#from = this.#lang = undefined;
+    this.#from = this.lang = undefined;
     this.#reader.discard();
     this.restart();
   }
@@ -501,13 +515,15 @@ export class XmlStream implements TransportReader, Writer {
 
   /**
    * Passes the connection to another reader, with data that was read and not handled yet. The stream is over and writes
-   * nothing more. To be called while an element is handled.
+   * nothing more. To be called while an element is handled, or the stream is frozen.
    */
   handOver(reader: TransportReader): void {
-    const rest = this.#reader.takeRest();
+    const [end = ''] = this.framing.end(undefined);
+    const ahead = (this.#ahead ?? []).map((item) => (item.kind === 'element' ? serialize(elementOf(item)) : end));
+    const rest = [...ahead.map((text) => Buffer.from(text)), ...this.#reader.takeRest()];
     this.#output.uncount();
     this.#state = 'closed';
-    this.#parts.shares.leave(this.#share);
+    this.#parts.shares.leave(this.share);
     this.#handler.gone();
     this.transport.reader = reader;
     if (this.#paused) this.transport.resume();
@@ -520,19 +536,7 @@ export class XmlStream implements TransportReader, Writer {
 
   /** Closes the stream after an error: with its own condition if the peer caused it, else `internal-server-error`. */
   failed(error: unknown): void {
-    this.close(this.#streamError(error));
-  }
-
-  #streamError(error: unknown): StreamError {
-    if (error instanceof StreamError) return error;
-    if (error instanceof XmlError) {
-      // Too large, too deep, or too many attributes.
-      if (error.condition === 'policy-violation') this.#parts.limitHit('stanza');
-      return new StreamError(error.condition, error.text);
-    }
-    if (error instanceof JidError) return new StreamError('improper-addressing');
-    this.#parts.log.error({ err: error }, 'closed a stream after an internal error');
-    return new StreamError('internal-server-error');
+    this.close(streamErrorOf(error, this.#parts));
   }
 
   /** Sends `error`, closes our half, and waits for the peer's: `limits.close_timeout_seconds`, at most `most` ms. */
@@ -561,7 +565,7 @@ export class XmlStream implements TransportReader, Writer {
   /** Stops writing and starts the timeout for the peer's end. */
   #leave(most = Number.POSITIVE_INFINITY): void {
     this.#state = 'closing';
-    this.#closeBy = monotonic() + Math.min(this.#parts.config().limits.close_timeout_seconds * 1000, most);
+    this.closeBy = monotonic() + Math.min(this.#parts.config().limits.close_timeout_seconds * 1000, most);
   }
 
   /** The stream is over without having been closed. */
@@ -582,7 +586,7 @@ export class XmlStream implements TransportReader, Writer {
     if (this.#state === 'closed') return;
     this.#lose();
     this.#state = 'closed';
-    this.#parts.shares.leave(this.#share);
+    this.#parts.shares.leave(this.share);
     this.#handler.gone();
   }
 
@@ -594,7 +598,3 @@ export class XmlStream implements TransportReader, Writer {
     else this.transport.destroy();
   }
 }
-
-/** Whether a stanza may be stored. */
-const mayStore = (item: StreamItem): boolean =>
-  item.kind === 'element' && (item.name === 'message' || (item.name === 'iq' && item.attrs.type === 'set'));

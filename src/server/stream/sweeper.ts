@@ -63,7 +63,7 @@ export class Sweeper {
         if (xml.askedAliveAt !== 0) {
           if (now - xml.askedAliveAt >= patience) xml.abandon();
         } else if (quiet >= silence) {
-          xml.askedAlive(now);
+          xml.askedAliveAt = now;
           stream.askAlive();
         } else if (interval > 0 && keepalive !== undefined && stream.needsKeepalive) {
           if (quiet >= interval && quiet % interval < intervalMs) xml.write(keepalive);

@@ -50,6 +50,19 @@ export const savedSm: z.ZodType<SavedSm> = z.object({
   holdSeconds: whole,
 });
 
+/** State of an Sm that moves to another node. */
+export const movedSm = z.object({
+  id: z.string(),
+  saved: savedSm,
+  /** As it would be in the answer to the pending `<r/>`. */
+  asked: counter.optional(),
+  /** How many of the last stanzas of the queue were never written. */
+  unsent: whole,
+  /** Stanzas over the limit that may stay. */
+  excess: whole,
+});
+export type MovedSm = z.output<typeof movedSm>;
+
 /** State of a session outside its Sm. */
 export interface Surroundings {
   /** Stanzas held before the Sm (XEP-0352), oldest first. */

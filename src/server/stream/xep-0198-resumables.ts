@@ -110,6 +110,11 @@ export class Resumables implements Snapshots {
     for (const id of ids) void this.#delete(id);
   }
 
+  /** The session has moved to another node, and its snapshot was deleted before. */
+  remove(sm: Sm): void {
+    this.#all.delete(sm.id);
+  }
+
   delete(sm: Sm): void {
     if (!this.#all.delete(sm.id)) return;
     this.#endedCounts.set(sm.session.jid.bare, sm.id, sm.h, mostEnded);

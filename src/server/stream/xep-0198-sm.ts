@@ -14,7 +14,7 @@ import { randomId } from '../stanza/ids.js';
 import { NS } from '../stanza/ns.js';
 import { Stanza } from '../stanza/stanza.js';
 import { acknowledgement, distance, handledTooMany, modulus, Received, request } from './xep-0198-received.js';
-import { msLeft, type SavedSm, type Surroundings } from './xep-0198-record.js';
+import { type MovedSm, msLeft, type SavedSm, type Surroundings } from './xep-0198-record.js';
 
 /** The stream that the stanzas of a session are written to. */
 export interface Outlet {
@@ -368,6 +368,49 @@ export class Sm implements Link {
       left: this.expires === 0 ? undefined : { ms: this.expires - monotonic(), at: moment() },
       holdSeconds: this.holdSeconds,
     };
+  }
+
+  /** As `save`, for another node that goes on while the client is connected. */
+  handOver(): MovedSm {
+    const { id } = this;
+    const unsent = Math.max(0, this.#queue.length - Math.max(this.#unsent, this.#head));
+    return {
+      id,
+      saved: this.save({ held: [], state: {} }),
+      asked: this.#asked,
+      unsent: this.#outlet === undefined ? unsent : 0,
+      excess: this.#excess,
+    };
+  }
+
+  /** The session has moved to another node, with everything that is queued. */
+  leave(): void {
+    this.#grow(-this.#bytes);
+    this.#bytes = 0;
+    this.#queue = [];
+    this.#head = 0;
+    this.#outlet = undefined;
+    this.#received.ended();
+  }
+
+  /** Goes on with what another node has handed over. A connected client's stream follows: see `follow`. */
+  arrive({ saved, asked, unsent, excess }: MovedSm, now: number): void {
+    this.restore(saved, now);
+    this.isRevived = false;
+    this.#asked = asked;
+    this.#unsent = this.#queue.length - unsent;
+    this.#excess = excess;
+  }
+
+  /** The stream of a client that has been connected all the time. */
+  follow(outlet: Outlet): void {
+    const asked = this.#asked;
+    this.attach(outlet);
+    this.#asked = asked;
+    if (asked !== undefined) this.#askedAt = monotonic();
+    for (let at = Math.max(this.#unsent, this.#head); at < this.#queue.length; at++)
+      outlet.writeStanza(this.#queue[at]!.stanza);
+    if (asked === undefined && this.waiting > 0 && this.#unsent < this.#queue.length) this.ask();
   }
 
   restore(saved: SavedSm, now: number): void {

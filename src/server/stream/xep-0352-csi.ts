@@ -19,7 +19,7 @@ export class CsiLink implements Link {
   inactive = false;
   #held: Sent[] = [];
 
-  constructor(readonly next: Next) {}
+  constructor(public next: Next) {}
 
   get hasRoom(): boolean {
     return this.next.hasRoom !== false;
@@ -57,6 +57,17 @@ export class CsiLink implements Link {
     const held = this.#held;
     this.#held = [];
     for (const { stanza, receipt } of held) this.next.send(stanza, receipt);
+  }
+
+  /** Nothing waits for the client to become active any more. */
+  wake(): void {
+    this.inactive = false;
+    this.flush();
+  }
+
+  /** Goes on with what another node has held. */
+  restore(held: readonly Sent[]): void {
+    this.#held = [...held];
   }
 
   /** The session is over: held stanzas were never sent. */

@@ -11,6 +11,8 @@ export interface TransportReader {
   drained(): void;
   /** The connection is closed. The last call, made once. */
   closed(): void;
+  /** It has paused the transport and not resumed it yet. */
+  readonly hasPaused?: boolean;
 }
 
 export interface Transport {

@@ -8,7 +8,6 @@ import { Jid } from '../../address/jid.js';
 import type { Config } from '../../config/schema.js';
 import type { Maybe } from '../../maybe.js';
 import type { Admission, Entrance } from '../../routing/admission.js';
-import { iqKey } from '../../routing/hooks.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Receipt, Sent } from '../../routing/link.js';
 import type { Awaited, Origin } from '../../routing/passage.js';
@@ -28,12 +27,13 @@ import { XmlStream } from '../stream.js';
 import type { Swept } from '../sweeper.js';
 import type { Sm } from '../xep-0198-sm.js';
 import { CsiLink } from '../xep-0352-csi.js';
+import { answerBeforeLogin } from './before-login.js';
 import { authenticatedFeatures, unauthenticatedFeatures } from './features.js';
 import { type Continued, type Gateway, lacksFirstMessage } from './gateway.js';
 import type { Login } from './login.js';
 import { isUnderWay, type Negotiation } from './negotiation.js';
 import type { SignUps } from './sign-ups.js';
-import type { C2sStream, Phase } from './stream.js';
+import type { C2sStream, FollowedSession, Phase } from './stream.js';
 
 /** What client streams need of the server. */
 export interface ClientStreamParts extends StreamParts {
@@ -83,7 +83,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   /** How many times it was handed over between nodes. */
   readonly hops: number;
   /** Set until its first header. */
-  #continued: Continued | undefined;
+  #continued: Continued | FollowedSession | undefined;
   /** A login request whose first message is pending. */
   #incomplete: TopLevel | undefined;
   /** Registration is offered, so IQs are part of the negotiation. */
@@ -99,11 +99,16 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   #undelivered: Sent[] | undefined;
 
   /** `continued`: set if another node started the stream. */
-  constructor(transport: Transport, parts: ClientStreamParts, connectedAt: number, continued?: Continued) {
+  constructor(
+    transport: Transport,
+    parts: ClientStreamParts,
+    connectedAt: number,
+    continued?: Continued | FollowedSession,
+  ) {
     this.#parts = parts;
     this.connectedAt = connectedAt;
     this.#continued = continued;
-    this.hops = continued?.hops ?? 0;
+    this.hops = continued !== undefined && 'hops' in continued ? continued.hops : 0;
     this.xml = new XmlStream(transport, this, parts);
   }
 
@@ -159,9 +164,16 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     if (this.#parts.gateway !== undefined) this.header = header;
     if (this.#continued !== undefined) {
       this.xml.continueFrom(host.domain);
+      if ('session' in this.#continued) {
+        const { session, begin } = this.#continued;
+        this.#continued = undefined;
+        this.authenticated(session.jid.toBare(), session.mechanism);
+        begin(this);
+        return;
+      }
       this.#offer();
       if (this.negotiation !== undefined) this.negotiation.attempts = this.#continued.attempts;
-      if (this.#continued.signsUp) this.#extendDeadline();
+      if (this.#continued.signsUp) this.extendDeadline();
       this.#continued = undefined;
       return;
     }
@@ -175,7 +187,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     if (item.ns === NS.sasl || item.ns === NS.sasl2) return this.#authenticate(item);
     if (item.ns === NS.sm) return this.#parts.sessions.resuming.managed(this, item);
     if (this.account !== undefined) return this.#parts.sessions.binding.negotiate(this, item);
-    if (item.ns === NS.client && item.name === 'iq') return this.#beforeLogin(item);
+    if (item.ns === NS.client && item.name === 'iq') return answerBeforeLogin(this, item);
     throw new StreamError('not-authorized');
   }
 
@@ -304,6 +316,12 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     this.xml.establish();
   }
 
+  follows(session: Session, sm: Sm | undefined): void {
+    this.bind(session);
+    this.sm = sm;
+    if (session.link instanceof CsiLink) this.csi = session.link;
+  }
+
   manage(sm: Sm): void {
     const session = this.session!;
     sm.attach(this);
@@ -331,7 +349,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   }
 
   /** A registration form was sent: extends the timeout once, unless too many sign-ups are in progress. */
-  #extendDeadline(): void {
+  extendDeadline(): void {
     if (this.#hasExtended) return;
     this.#hasExtended = true;
     this.signsUp = this.#holdsPlace = this.#parts.signUps.enter(this.remoteAddress);
@@ -344,41 +362,9 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
     this.#parts.signUps.leave(this.remoteAddress);
   }
 
-  /** An IQ on an unauthenticated stream, such as in-band registration, if a module handles it. */
-  #beforeLogin(item: TopLevel): Maybe<void> {
-    const host = this.host!;
-    // XEP-0388 §2.4: only authentication is allowed while it is in progress.
-    if (!this.trusted || isUnderWay(this.negotiation)) throw new StreamError('not-authorized');
-    const stanza = Stanza.fromTopLevel(item);
-    if ((stanza.type !== 'get' && stanza.type !== 'set') || stanza.id === undefined || stanza.childCount !== 1)
-      throw new StreamError('not-authorized');
-    const payload = stanza.children()[0]!;
-    const handler = host.hooks.beforeLogin.get(iqKey(stanza.type, payload.getNS() ?? '', payload.getName()));
-    if (handler === undefined || (stanza.to !== undefined && stanza.to.full !== host.domain)) {
-      // RFC 6120 §4.9.3.12, unless IQs are part of the negotiation: clients ping while their users fill in a form.
-      if (!this.#negotiatesByIq || ++this.#refused > mostRefused) throw new StreamError('not-authorized');
-      this.writeStanza(stanza.error(new StanzaError('not-authorized')));
-      return;
-    }
-    const refused = (error: unknown) => {
-      const answer = host.refusalOf(stanza, error);
-      if (answer !== undefined) this.writeStanza(answer);
-    };
-    const answered = (answer: Element | undefined | void) => this.writeStanza(stanza.result(answer ?? undefined));
-    try {
-      const answer = handler({
-        stanza,
-        payload,
-        secure: this.secure,
-        trusted: this.trusted,
-        remoteAddress: this.remoteAddress,
-        extendDeadline: () => this.#extendDeadline(),
-      });
-      if (answer instanceof Promise) return answer.then(answered, refused);
-      answered(answer);
-    } catch (error) {
-      refused(error);
-    }
+  /** Whether an IQ before login may be refused, and the stream goes on. */
+  mayRefuse(): boolean {
+    return this.#negotiatesByIq && ++this.#refused <= mostRefused;
   }
 
   // --- stanzas ----------------------------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ import type { Jid } from '../../address/jid.js';
 import { monotonic } from '../../clock.js';
 import type { RelayEnd, RelayEvents, RelayPeer } from '../../cluster/relay.js';
 import { NS } from '../../stanza/ns.js';
-import type { Transport } from '../../transport/transport.js';
+import type { Transport, TransportReader } from '../../transport/transport.js';
 import { type Element, el, elementOf, serialize } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
-import { Pipe, RelayedTransport } from '../relayed.js';
+import { type NextHome, Pipe, RelayedTransport } from '../relayed.js';
+import type { ChannelBindings } from '../sasl/binding.js';
 import { certifiedAccounts } from '../sasl/external.js';
 import { accountOf, SaslError } from '../sasl/mechanism.js';
 import type { Negotiation } from './negotiation.js';
@@ -23,6 +24,9 @@ export interface GatewayParts {
   open(peer: RelayPeer, opening: string, events: (relay: RelayEnd) => RelayEvents): void;
   /** A stream for an account of this node arrived through another node. Its reader gets what the client has sent. */
   connected(transport: RelayedTransport, at: number, continued: Continued): void;
+  /** The connection of a session that another node has handed over. */
+  arrived(transport: Transport, ticket: string): void;
+  isSelf(peer: RelayPeer): boolean;
 }
 
 /** State of a stream that another node has started. */
@@ -51,13 +55,21 @@ const mostHops = 8;
 /** Longest first message in base64, in characters; far longer than any mechanism accepts. */
 const longestMessage = 16_384;
 
-const base64 = z.string().transform((text) => Buffer.from(text, 'base64'));
-const schema = z.object({
+const noBindings: ChannelBindings = { channelBindingTypes: [], channelBinding: () => undefined };
+
+const connection = {
   kind: z.enum(['tcp', 'tls', 'websocket']),
   framing: z.enum(['stream', 'websocket']),
   secure: z.boolean(),
   loopback: z.boolean(),
   remoteAddress: z.string(),
+};
+/** The opening of a stream whose session has moved. */
+const movedSchema = z.object({ ...connection, ticket: z.string() });
+
+const base64 = z.string().transform((text) => Buffer.from(text, 'base64'));
+const schema = z.object({
+  ...connection,
   /** Milliseconds since the client connected. */
   age: z.number(),
   bindings: z.partialRecord(z.enum(['tls-exporter', 'tls-server-end-point']), base64),
@@ -102,11 +114,7 @@ export class Gateway {
     const { transport } = stream;
     const { bindings, certificate, attempts } = negotiation;
     const opening: z.input<typeof schema> = {
-      kind: transport.kind,
-      framing: transport.framing,
-      secure: transport.secure,
-      loopback: transport.loopback,
-      remoteAddress: transport.remoteAddress,
+      ...described(transport),
       age: Math.max(0, monotonic() - stream.connectedAt),
       bindings: Object.fromEntries(
         bindings.channelBindingTypes.map((type) => [type, bindings.channelBinding(type)?.toString('base64') ?? '']),
@@ -124,16 +132,58 @@ export class Gateway {
   open({ peer, opening }: HandOver, transport: Transport): Pipe {
     let pipe: Pipe | undefined;
     this.#parts.open(peer, opening, (relay) => {
-      pipe = new Pipe(transport, relay, (over) => this.#pipes.delete(over));
+      pipe = new Pipe(transport, relay, {
+        over: (over) => this.#pipes.delete(over),
+        moved: (connection, to, chunks, hasEnded) => this.#goOn(connection, to, chunks, hasEnded),
+      });
       this.#pipes.add(pipe);
       return pipe.events;
     });
     return pipe!;
   }
 
+  /**
+   * The session of a stream has moved from this node: its connection follows. `handOver` passes it to a reader, with
+   * everything that the session has not handled.
+   */
+  follow(transport: Transport, to: NextHome, handOver: (reader: TransportReader) => void): void {
+    if (transport instanceof RelayedTransport) handOver(transport.leaveFor(to, () => this.#abandon(transport, to)));
+    else handOver(this.open({ peer: to.peer, opening: openingOf(transport, to) }, transport).reader);
+  }
+
+  /** The connection was lost before it could follow: the new home does not wait for it. */
+  #abandon(transport: Transport, to: NextHome): void {
+    this.#parts.open(to.peer, openingOf(transport, to), (relay) => {
+      setImmediate(() => relay.close());
+      return { received() {}, drained() {}, ended() {}, closed() {} };
+    });
+  }
+
+  /** The session of a relayed stream has moved to another node, or to this one. */
+  #goOn(transport: Transport, to: NextHome, chunks: readonly Buffer[], hasEnded: boolean): void {
+    let pipe: Pipe | undefined;
+    if (this.#parts.isSelf(to.peer)) this.#parts.arrived(transport, to.ticket);
+    else {
+      pipe = this.open({ peer: to.peer, opening: openingOf(transport, to) }, transport);
+      transport.reader = pipe.reader;
+    }
+    const { reader } = transport;
+    for (const chunk of chunks) reader.received(chunk);
+    if (hasEnded) reader.ended();
+    if (reader.hasPaused !== true && pipe?.isPaused !== true) transport.resume();
+  }
+
   /** Takes over a stream from another node. Throws ZodError if the opening is invalid. */
   accept(text: string, relay: RelayEnd): RelayEvents {
-    const { said, age, attempts, hops, signsUp, certificate, bindings, ...connection } = schema.parse(JSON.parse(text));
+    const opening: unknown = JSON.parse(text);
+    const moved = movedSchema.safeParse(opening);
+    if (moved.success) {
+      const { ticket, ...info } = moved.data;
+      const transport = new RelayedTransport(relay, { ...info, bindings: noBindings, certificate: undefined });
+      this.#parts.arrived(transport, ticket);
+      return transport;
+    }
+    const { said, age, attempts, hops, signsUp, certificate, bindings, ...connection } = schema.parse(opening);
     const known = new Map(Object.entries(bindings).filter(([, bytes]) => bytes !== undefined && bytes.length > 0));
     const transport = new RelayedTransport(relay, {
       ...connection,
@@ -204,18 +254,28 @@ function nameIn(mechanism: string, message: string): string | undefined {
   return undefined;
 }
 
+function described({ kind, framing, secure, loopback, remoteAddress }: Transport) {
+  return { kind, framing, secure, loopback, remoteAddress };
+}
+
+const openingOf = (transport: Transport, { ticket }: NextHome): string =>
+  JSON.stringify({ ...described(transport), ticket } satisfies z.input<typeof movedSchema>);
+
 /** The client's header, with its namespace prefixes, which later elements may use. */
-function headerText({ attrs, defaultNs, prefixes }: StreamOpen, { framing }: Transport): string {
+export function headerText(
+  { attrs, defaultNs, prefix = 'stream', prefixes }: StreamOpen,
+  { framing }: Pick<Transport, 'framing'>,
+): string {
   const { to, from, version, 'xml:lang': lang } = attrs;
   const attributes = { to, from, version, 'xml:lang': lang };
   if (framing === 'websocket') return serialize(el('open', { xmlns: NS.framing, ...attributes }));
   const declared = Object.fromEntries(
     Object.entries(prefixes)
-      .filter(([prefix]) => prefix !== 'stream' && prefix !== 'xml')
-      .map(([prefix, ns]) => [`xmlns:${prefix}`, ns]),
+      .filter(([name]) => name !== prefix && name !== 'xml')
+      .map(([name, ns]) => [`xmlns:${name}`, ns]),
   );
   const text = serialize(
-    el('stream:stream', { xmlns: defaultNs, 'xmlns:stream': NS.stream, ...declared, ...attributes }),
+    el(`${prefix}:stream`, { xmlns: defaultNs, [`xmlns:${prefix}`]: NS.stream, ...declared, ...attributes }),
   );
   return `${text.slice(0, -2)}>`;
 }

@@ -7,6 +7,8 @@ import type { Link } from '../../routing/link.js';
 import type { Connection, Session } from '../../routing/session.js';
 import type { Transport } from '../../transport/transport.js';
 import type { Element } from '../../xml/element.js';
+import type { StreamOpen } from '../../xml/reader.js';
+import type { XmlStream } from '../stream.js';
 import type { Outlet, Sm } from '../xep-0198-sm.js';
 import type { CsiLink } from '../xep-0352-csi.js';
 import type { Negotiation } from './negotiation.js';
@@ -59,6 +61,13 @@ export interface C2sStream extends StreamInfo, Outlet, Link, Connection {
   bind(session: Session): void;
   /** Stanzas of its session are counted from now on. */
   manage(sm: Sm): void;
+  /** The client's header, while the stream may be handed over. */
+  readonly header: StreamOpen | undefined;
+  /** When the connection was accepted, in ms. */
+  readonly connectedAt: number;
+  readonly xml: Pick<XmlStream, 'freeze' | 'thaw' | 'canHandOver' | 'handOver'>;
+  /** The session has moved from another node, and the connection with it. */
+  follows(session: Session, sm: Sm | undefined): void;
   /** The stream resumes an earlier session. */
   resumed(sm: Sm): void;
   /** XEP-0352 §4.2: `active` or `inactive`. Throws StreamError for anything else. */
@@ -67,4 +76,11 @@ export interface C2sStream extends StreamInfo, Outlet, Link, Connection {
   isStuck(now: number, ms: number): boolean;
   /** Destroys the connection at once: it is dead, or the peer does not close it. */
   abandon(): void;
+}
+
+/** What continues a session on the connection that has followed it. */
+export interface FollowedSession {
+  readonly session: Session;
+  /** Called once the stream has its header. */
+  readonly begin: (stream: C2sStream) => void;
 }

@@ -45,10 +45,7 @@ export class Ending {
   #hibernate(sm: Sm, session: Session): void {
     session.connection = undefined;
     sm.detach(monotonic());
-    if (session.link instanceof CsiLink) {
-      session.link.inactive = false;
-      session.link.flush();
-    }
+    if (session.link instanceof CsiLink) session.link.wake();
     const asleep = this.#parts.directory.of(session.jid.bare).filter((other) => other.connection === undefined);
     if (asleep.length > this.#parts.config().stream_management.hibernated_per_account) {
       this.#parts.limitHit('stream_management.hibernated_per_account');

@@ -3,6 +3,7 @@
 import type { Jid } from '../../address/jid.js';
 import { Binding } from './binding.js';
 import { Ending } from './ending.js';
+import { Moving } from './moving.js';
 import type { SessionsParts } from './parts.js';
 import { Resuming } from './resuming.js';
 import { Snapshots } from './snapshots.js';
@@ -12,6 +13,7 @@ export class Sessions {
   readonly resuming: Resuming;
   readonly ending: Ending;
   readonly snapshots: Snapshots;
+  readonly moving: Moving;
   readonly #parts: SessionsParts;
 
   constructor(parts: SessionsParts) {
@@ -20,6 +22,7 @@ export class Sessions {
     this.resuming = new Resuming(parts, this.ending);
     this.binding = new Binding(parts, this.ending, this.resuming);
     this.snapshots = new Snapshots(parts, this.ending, this.resuming);
+    this.moving = new Moving(parts, this.ending, this.resuming);
   }
 
   /** Whether the home of an account is this node. */

@@ -5,8 +5,13 @@ import type { Config } from '../../config/schema.js';
 import type { Queues } from '../../limits/queues.js';
 import type { SessionDirectory } from '../../routing/directory.js';
 import type { LocalHost } from '../../routing/host.js';
+import type { Receipt } from '../../routing/link.js';
 import type { Session } from '../../routing/session.js';
+import type { Stanza } from '../../stanza/stanza.js';
+import type { Transport, TransportReader } from '../../transport/transport.js';
+import type { FollowedSession } from '../c2s/stream.js';
 import type { StreamCounts } from '../counts.js';
+import type { NextHome } from '../relayed.js';
 import type { Resumables } from '../xep-0198-resumables.js';
 
 export interface SessionsParts {
@@ -22,7 +27,17 @@ export interface SessionsParts {
   readonly anonymous: {
     started(jid: Jid, address: string): void;
     ended(jid: Jid, notified: Promise<void> | void): void;
+    blockOf(bare: string): string | undefined;
+    /** The account has moved to another node, or from one. */
+    left(bare: string): void;
+    arrived(bare: string, block: string): void;
   };
+  /** The connection of a session goes on at another node: see `Gateway.follow`. */
+  follow(transport: Transport, to: NextHome, handOver: (reader: TransportReader) => void): void;
+  /** Begins a stream for a session whose connection has followed it. */
+  continues(transport: Transport, connectedAt: number, followed: FollowedSession): void;
+  /** Sends a stanza to a session that is moving to another node. */
+  forward(to: Jid, stanza: Stanza, receipt: Receipt | undefined): void;
   /** A session has ended. */
   ended(session: Session): void;
   /** A stored state cannot be read: the owner of the record, and the name of the state. */

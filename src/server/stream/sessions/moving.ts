@@ -1,0 +1,399 @@
+/**
+ * Sessions that move to another node of the cluster with the home of their account. The old home stops reading their
+ * streams, describes them, and after the move has the connections follow (c2s/gateway.ts); their clients notice nothing.
+ */
+import { z } from 'zod';
+import { Jid } from '../../address/jid.js';
+import { monotonic, poll } from '../../clock.js';
+import type { RelayPeer } from '../../cluster/relay.js';
+import type { LocalHost } from '../../routing/host.js';
+import type { Link, Receipt, Sent } from '../../routing/link.js';
+import { Session } from '../../routing/session.js';
+import { readStates, writeStates } from '../../routing/session-state.js';
+import { StreamError } from '../../stanza/errors.js';
+import { randomId } from '../../stanza/ids.js';
+import { NS } from '../../stanza/ns.js';
+import { Stanza } from '../../stanza/stanza.js';
+import { jid, stanzaXml } from '../../stanza/stored.js';
+import type { Transport, TransportReader } from '../../transport/transport.js';
+import { headerText } from '../c2s/gateway.js';
+import type { C2sStream } from '../c2s/stream.js';
+import { framingOf } from '../framing.js';
+import { movedSm } from '../xep-0198-record.js';
+import type { Sm } from '../xep-0198-sm.js';
+import { CsiLink } from '../xep-0352-csi.js';
+import type { Ending } from './ending.js';
+import type { SessionsParts } from './parts.js';
+import type { Resuming } from './resuming.js';
+
+/** How long a session may take to finish what its client has asked for before it is ended instead of moved, in ms. */
+const longestPause = 2000;
+/** How long a session waits for its connection at the new home, in ms. */
+const longestArrival = 10_000;
+/** Stanzas that wait for it. */
+const mostWaiting = 1000;
+
+const sent = z.object({ xml: stanzaXml, reference: z.string().optional() });
+
+/** A session as it is handed over. */
+const schema = z.object({
+  jid: jid.refine((text) => Jid.tryParse(text)?.resource !== undefined),
+  mechanism: z.string(),
+  clientId: z.string().optional(),
+  since: z.number(),
+  state: z.record(z.string(), z.unknown()),
+  sm: movedSm.optional(),
+  csi: z.object({ inactive: z.boolean(), held: z.array(sent) }).optional(),
+  /** The network address by which an anonymous account is counted. */
+  anonymous: z.string().optional(),
+  /** Set if the client is connected. */
+  connection: z.object({ ticket: z.string(), header: z.string(), age: z.number() }).optional(),
+});
+type Moved = z.output<typeof schema>;
+
+/** A session that has been described. */
+interface Leaving {
+  readonly link: Link;
+  readonly stream: C2sStream | undefined;
+  readonly ticket: string;
+}
+
+/** A session whose connection is expected. */
+interface Arrival {
+  readonly session: Session;
+  readonly sm: Sm | undefined;
+  readonly waiting: WaitingLink;
+  readonly header: string;
+  readonly connectedAt: number;
+  readonly timer: NodeJS.Timeout;
+}
+
+export class Moving {
+  readonly #parts: SessionsParts;
+  readonly #ending: Ending;
+  readonly #resuming: Resuming;
+  readonly #frozen = new Set<C2sStream>();
+  readonly #leaving = new Map<Session, Leaving>();
+  readonly #arrivals = new Map<string, Arrival>();
+  /** Addresses of sessions that have just arrived. */
+  readonly #newcomers: Jid[] = [];
+  /** Connections whose sessions are not there yet. */
+  readonly #early = new Map<string, EarlyConnection>();
+
+  constructor(parts: SessionsParts, ending: Ending, resuming: Resuming) {
+    this.#parts = parts;
+    this.#ending = ending;
+    this.#resuming = resuming;
+  }
+
+  // --- at the old home ----------------------------------------------------------------------------------------------
+
+  /** Stops reading the streams of these accounts. Resolves once everything read from them is handled. */
+  async pause(concerns: (jid: Jid) => boolean): Promise<void> {
+    const sessions = this.#of(concerns);
+    const deadline = monotonic() + longestPause;
+    await Promise.all(sessions.map((session) => this.#pause(session, deadline)));
+  }
+
+  #of(concerns: (jid: Jid) => boolean): Session[] {
+    return [...this.#parts.directory.all()].filter(({ jid }) => concerns(jid));
+  }
+
+  async #pause(session: Session, deadline: number): Promise<void> {
+    const stream = session.connection as C2sStream | undefined;
+    const sm = this.#ending.managed.get(session);
+    let isQuiet = false;
+    const quiet = async (): Promise<void> => {
+      await stream?.xml.freeze();
+      await sm?.whenCaughtUp();
+      isQuiet = true;
+    };
+    if (stream !== undefined) this.#frozen.add(stream);
+    await within(quiet(), deadline - monotonic());
+    if (session.isPouring) await poll(() => !(session.isPouring && session.hasRoom), deadline);
+    if (stream !== undefined && !stream.xml.canHandOver) this.#thaw(stream);
+    else if (!isQuiet) this.#ending.end(session, movedError());
+  }
+
+  #thaw(stream: C2sStream): void {
+    if (this.#frozen.delete(stream)) stream.xml.thaw();
+  }
+
+  /** Describes the sessions of these accounts for their new home. What they are sent from now on is sent there. */
+  async *describe(concerns: (jid: Jid) => boolean): AsyncGenerator<{ readonly jid: Jid; readonly session: unknown }> {
+    for (const session of this.#of(concerns)) {
+      const sm = this.#ending.managed.get(session);
+      // Its snapshot must not be restored while the session goes on elsewhere.
+      await (sm && this.#parts.resumables.invalidate(sm));
+      if (session.isOver) continue;
+      for (const { stanza, receipt } of session.stopPouring()) session.link.send(stanza, receipt);
+      yield { jid: session.jid, session: this.#describe(session, sm) };
+    }
+  }
+
+  #describe(session: Session, sm: Sm | undefined): Moved {
+    const { jid, mechanism, clientId, since, link } = session;
+    const stream = session.connection as C2sStream | undefined;
+    const host = this.#parts.host(jid.domain)!;
+    const ticket = randomId();
+    const states = writeStates(
+      host.hooks.sessionStates,
+      (state) => session.get(state),
+      (state, error) => this.#parts.log.error({ err: error, session: jid.full, state: state.name }, unmoved),
+      'moved',
+    );
+    this.#leaving.set(session, { link, stream, ticket });
+    session.link = { send: (stanza, receipt) => this.#parts.forward(jid, stanza, receipt) };
+    return {
+      jid: jid.full,
+      mechanism,
+      clientId,
+      since,
+      state: states.values,
+      sm: sm?.handOver(),
+      csi: link instanceof CsiLink ? { inactive: link.inactive, held: link.held.map(written) } : undefined,
+      anonymous: session.isAnonymous ? this.#parts.anonymous.blockOf(jid.bare) : undefined,
+      connection: stream && {
+        ticket,
+        header: headerText(stream.header!, stream.transport),
+        age: monotonic() - stream.connectedAt,
+      },
+    };
+  }
+
+  /** These accounts live elsewhere now: the connections of their sessions follow. */
+  left(homeOf: (jid: Jid) => RelayPeer | undefined): void {
+    for (const session of this.#of((jid) => homeOf(jid) !== undefined)) {
+      const leaving = this.#leaving.get(session);
+      // Should not happen: nothing begins for an account that is about to move.
+      if (leaving === undefined) {
+        this.#ending.end(session, movedError());
+        continue;
+      }
+      this.#leaving.delete(session);
+      this.#leave(session, leaving, homeOf(session.jid)!);
+    }
+  }
+
+  #leave(session: Session, { stream, ticket }: Leaving, peer: RelayPeer): void {
+    const { directory, resumables, anonymous } = this.#parts;
+    directory.remove(session);
+    session.connection = undefined;
+    const sm = this.#ending.managed.get(session);
+    if (sm !== undefined) {
+      this.#ending.managed.delete(session);
+      resumables.remove(sm);
+      sm.leave();
+    }
+    this.#parts.ended(session);
+    if (session.isAnonymous && directory.of(session.jid.bare).length === 0) anonymous.left(session.jid.bare);
+    if (stream === undefined) return;
+    this.#frozen.delete(stream);
+    this.#parts.follow(stream.transport, { peer, ticket }, (reader) => stream.xml.handOver(reader));
+  }
+
+  /** These accounts stay after all. */
+  stayed(concerns: (jid: Jid) => boolean): void {
+    for (const [session, { link }] of this.#leaving) {
+      if (!concerns(session.jid)) continue;
+      this.#leaving.delete(session);
+      session.link = link;
+    }
+    for (const stream of this.#frozen) if (stream.account === undefined || concerns(stream.account)) this.#thaw(stream);
+  }
+
+  // --- at the new home ----------------------------------------------------------------------------------------------
+
+  /** A session arrives, before anything else is done for its account. Throws ZodError. */
+  arrive(described: unknown): void {
+    const moved = schema.parse(described);
+    const address = Jid.parse(moved.jid);
+    const host = this.#parts.host(address.domain);
+    if (host === undefined) return;
+    const waiting: WaitingLink = new WaitingLink(() => this.#lose(session, waiting));
+    const { mechanism, clientId, since } = moved;
+    const session: Session = new Session(address, waiting, mechanism, clientId, since);
+    const damaged = ({ name }: { readonly name: string }) =>
+      this.#parts.log.error({ session: moved.jid, state: name }, unmoved);
+    readStates(session, host.hooks.sessionStates, moved.state, damaged, 'moved');
+    session.ledger = this.#ending.ledger;
+    const sm = moved.sm && this.#resuming.manage(session, host, moved.sm.saved.holdSeconds, moved.sm.id);
+    if (sm !== undefined) {
+      session.acknowledges = true;
+      session.link = sm;
+      sm.arrive(moved.sm!, monotonic());
+    }
+    if (moved.csi !== undefined) {
+      const csi = new CsiLink(session.link);
+      csi.inactive = moved.csi.inactive;
+      csi.restore(moved.csi.held.map((one) => this.#read(one, host, address)));
+      session.link = csi;
+    }
+    if (moved.anonymous !== undefined) this.#parts.anonymous.arrived(address.bare, moved.anonymous);
+    this.#parts.directory.add(session);
+    this.#newcomers.push(address);
+    void host.emit('arrived', { session });
+    if (moved.connection !== undefined) this.#expect(session, sm, waiting, moved.connection);
+  }
+
+  #read({ xml, reference }: z.output<typeof sent>, host: LocalHost, owner: Jid): Sent {
+    const receipt = reference === undefined ? undefined : host.services.offline?.receipt(owner.toBare(), reference);
+    return { stanza: Stanza.parse(xml), receipt };
+  }
+
+  #expect(
+    session: Session,
+    sm: Sm | undefined,
+    waiting: WaitingLink,
+    { ticket, header, age }: NonNullable<Moved['connection']>,
+  ): void {
+    const timer = setTimeout(() => this.#missed(ticket), longestArrival).unref();
+    const arrival: Arrival = { session, sm, waiting, header, connectedAt: monotonic() - age, timer };
+    this.#arrivals.set(ticket, arrival);
+  }
+
+  /** All sessions of these accounts have arrived. */
+  arrived(): void {
+    for (const [ticket, early] of this.#early) {
+      const arrival = this.#arrivals.get(ticket);
+      if (arrival === undefined) continue;
+      this.#early.delete(ticket);
+      early.proceed((transport) => this.#begin(transport, arrival, ticket));
+    }
+    // Stored messages that their sessions have not been sent.
+    for (const { bare, domain } of this.#newcomers.splice(0)) this.#parts.host(domain)?.services.offline?.readOut(bare);
+  }
+
+  /** The connection of a session, from this node or through another one. */
+  follow(transport: Transport, ticket: string): void {
+    const arrival = this.#arrivals.get(ticket);
+    if (arrival !== undefined) this.#begin(transport, arrival, ticket);
+    else this.#early.set(ticket, new EarlyConnection(transport, longestArrival, () => this.#early.delete(ticket)));
+  }
+
+  #begin(transport: Transport, arrival: Arrival, ticket: string): void {
+    const { session, header, connectedAt, timer } = arrival;
+    clearTimeout(timer);
+    this.#arrivals.delete(ticket);
+    if (session.isOver || session.connection !== undefined) {
+      refuse(transport, new StreamError('conflict', 'The session has ended or has another connection.'));
+      return;
+    }
+    this.#parts.continues(transport, connectedAt, { session, begin: (stream) => this.#continue(stream, arrival) });
+    transport.reader.received(Buffer.from(header));
+  }
+
+  #continue(stream: C2sStream, { session, sm, waiting }: Arrival): void {
+    session.connection = stream;
+    const { link } = session;
+    if (sm === undefined) {
+      if (link instanceof CsiLink) link.next = stream;
+      else session.link = stream;
+    }
+    stream.follows(session, sm);
+    sm?.follow(stream);
+    for (const { stanza, receipt } of waiting.take()) stream.send(stanza, receipt);
+    session.drained();
+  }
+
+  /** The connection did not come: it is lost. */
+  #missed(ticket: string): void {
+    const arrival = this.#arrivals.get(ticket);
+    if (arrival === undefined) return;
+    this.#arrivals.delete(ticket);
+    const { session, sm, waiting } = arrival;
+    if (session.isOver || session.connection !== undefined) return;
+    if (sm !== undefined && sm.holdSeconds > 0) {
+      if (session.link instanceof CsiLink) session.link.wake();
+      return;
+    }
+    this.#lose(session, waiting);
+  }
+
+  #lose(session: Session, waiting: WaitingLink): void {
+    // Its connection came in time.
+    if (session.connection !== undefined) return;
+    this.#ending.gone(session);
+    const host = this.#parts.host(session.jid.domain);
+    for (const { stanza, receipt } of waiting.take()) {
+      if (receipt !== undefined) receipt.lost(stanza);
+      else void host?.undeliverable(stanza, session);
+    }
+  }
+}
+
+const unmoved = 'the state of a session could not be moved to another node';
+
+const movedError = (): StreamError => new StreamError('reset', 'The account moves to another node. Connect again.');
+
+const written = ({ stanza, receipt }: Sent): z.output<typeof sent> => ({
+  xml: stanza.toXml(NS.client),
+  reference: receipt?.reference,
+});
+
+/** Resolves once work is done, or after `ms`. Rejects as the work does. */
+function within(work: Promise<void>, ms: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, ms);
+    const stop = () => clearTimeout(timer);
+    work.then(stop, stop);
+    work.then(resolve, reject);
+  });
+}
+
+function refuse(transport: Transport, error: StreamError): void {
+  transport.reader = { received() {}, ended() {}, drained() {}, closed() {} };
+  for (const text of framingOf(transport).end(error.toElements())) transport.write(text);
+  transport.end();
+  setTimeout(() => transport.destroy(), 2000).unref();
+}
+
+/** Queues the stanzas of a session without stream management until its connection has come. */
+class WaitingLink implements Link {
+  readonly #overflowed: () => void;
+  #queue: Sent[] = [];
+
+  constructor(overflowed: () => void) {
+    this.#overflowed = overflowed;
+  }
+
+  get hasRoom(): boolean {
+    return this.#queue.length < mostWaiting / 2;
+  }
+
+  send(stanza: Stanza, receipt?: Receipt): void {
+    if (this.#queue.push({ stanza, receipt }) === mostWaiting) setImmediate(this.#overflowed);
+  }
+
+  take(): Sent[] {
+    return this.#queue.splice(0);
+  }
+}
+
+/** A connection that came before its session. */
+class EarlyConnection {
+  readonly #transport: Transport;
+  readonly #timer: NodeJS.Timeout;
+  #events: ((reader: TransportReader) => void)[] = [];
+
+  constructor(transport: Transport, ms: number, over: () => void) {
+    this.#transport = transport;
+    this.#timer = setTimeout(() => {
+      over();
+      refuse(transport, new StreamError('reset', 'The session was lost when it moved to another node. Connect again.'));
+    }, ms).unref();
+    const later = (event: (reader: TransportReader) => void) => void this.#events.push(event);
+    transport.reader = {
+      received: (chunk) => later((reader) => reader.received(chunk)),
+      ended: () => later((reader) => reader.ended()),
+      drained() {},
+      closed: () => later((reader) => reader.closed()),
+    };
+  }
+
+  proceed(begin: (transport: Transport) => void): void {
+    clearTimeout(this.#timer);
+    begin(this.#transport);
+    for (const event of this.#events.splice(0)) event(this.#transport.reader);
+  }
+}
