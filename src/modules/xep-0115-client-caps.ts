@@ -14,6 +14,7 @@ import { defineModule, event, map, session as sessionHook, sessionState } from '
 import type { Session } from '../server/routing/session.js';
 import { provesCaps, readInfo } from '../server/stanza/caps.js';
 import { StanzaError } from '../server/stanza/errors.js';
+import { randomId } from '../server/stanza/ids.js';
 import { NS } from '../server/stanza/ns.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { hasFrom } from '../server/stanza/subscription.js';
@@ -83,6 +84,8 @@ class Client {
   isAvailable = true;
   /** A query to it is pending. */
   isAsked = false;
+  /** The id of a query that it was sent at another node. */
+  pendingQuery: string | undefined;
   #features: Features | undefined;
   /** The features of its previous version, valid until the answer arrives. */
   #before = none;
@@ -93,6 +96,8 @@ class Client {
     readonly asker: Jid,
     readonly isContact: boolean,
     readonly tell: (client: Client, gained: Features) => void,
+    /** Its session, if it has one here. */
+    readonly session?: Session,
   ) {}
 
   features(): Features {
@@ -116,6 +121,7 @@ class Client {
 
   settle(features: Features): void {
     this.#features = features;
+    this.session?.set(learned, [...features]);
     const before = this.#before;
     const gained = before.size === 0 ? features : new Set([...features].filter((one) => !before.has(one)));
     if (gained.size > 0) this.tell(this, gained);
@@ -124,6 +130,7 @@ class Client {
   /** Sets its features from a known version, without an event. */
   recall(features: Features): void {
     this.#features = features;
+    this.session?.set(learned, [...features]);
   }
 
   /** Its features could not be learned: queried again after its next presence, or when it is resumed. */
@@ -135,6 +142,19 @@ class Client {
 
 /** The client of an available session. Not stored: restored from the stored presence and versions. */
 const announcing = sessionState<Client | undefined>({ name: 'client', default: undefined, stored: false });
+/** What moves with the session to another node: its features, or the id of the query that it has not answered. */
+const learned = sessionState<readonly string[] | undefined>({
+  name: 'client_features',
+  default: undefined,
+  stored: false,
+  moved: z.array(z.string()),
+});
+const queried = sessionState<string | undefined>({
+  name: 'client_query',
+  default: undefined,
+  stored: false,
+  moved: z.string(),
+});
 
 export default defineModule({
   name: 'client_caps',
@@ -156,7 +176,7 @@ export default defineModule({
   },
   needs: ['roster'],
   provides: ['clientCaps'],
-  sessionStates: [announcing],
+  sessionStates: [announcing, learned, queried],
 
   start: async ({ host, config, stores: { client_caps: store }, services: { roster }, provide, log }) => {
     /** Verified versions, the oldest first. */
@@ -211,17 +231,23 @@ export default defineModule({
     };
 
     const featuresOf = async (
-      { jid, asker }: Client,
+      client: Client,
       { hash, node, ver }: Announced,
     ): Promise<{ features: Features; proven: boolean } | undefined> => {
+      const { jid, asker, session, pendingQuery } = client;
+      const id = pendingQuery ?? randomId();
+      client.pendingQuery = undefined;
+      session?.set(queried, id);
       const query = el('query', { xmlns: NS.discoInfo, node: `${node}#${ver}` });
       let answer: Element | undefined;
       try {
         const request = Stanza.build('iq', { type: 'get', from: asker, to: jid }, query);
-        answer = (await host.ask(request, { timeoutMs: patienceMs })).child(NS.discoInfo, 'query');
+        const options = { timeoutMs: patienceMs, id, isSent: pendingQuery !== undefined };
+        answer = (await host.ask(request, options)).child(NS.discoInfo, 'query');
       } catch (error) {
         if (!(error instanceof StanzaError)) throw error;
       }
+      if (session !== undefined && session.get(queried) === id) session.set(queried, undefined);
       const info = answer === undefined ? null : readInfo(answer);
       if (answer === undefined || info === null) return undefined;
       const names = info.features.filter(({ length }) => length <= longestFeature).slice(0, mostFeatures);
@@ -268,7 +294,7 @@ export default defineModule({
 
     const begin = (session: Session): Client => {
       const tell = (_: Client, gained: Features) => void host.emit('featuresKnown', { session, gained });
-      const client = new Client(session.jid, host.jid, true, tell);
+      const client = new Client(session.jid, host.jid, true, tell, session);
       session.set(announcing, client);
       return client;
     };
@@ -281,6 +307,20 @@ export default defineModule({
       const features = versions.get(client.key);
       if (features === undefined) client.reset();
       else client.recall(features);
+    };
+
+    /** A session has moved to this node. */
+    const arrives = (session: Session): void => {
+      if (session.jid.domain !== host.domain || session.presence === undefined) return;
+      const known = session.get(learned);
+      const client = begin(session);
+      client.announces(announcedIn(session.presence));
+      const features = known === undefined ? versions.get(client.key) : new Set(known);
+      if (features !== undefined) client.recall(features);
+      else {
+        client.pendingQuery = session.get(queried);
+        learn(client);
+      }
     };
 
     const leaves = (session: Session): void => {
@@ -342,6 +382,7 @@ export default defineModule({
       event('presenceChanged', ({ session }) => lookAt(session, false)),
       event('unavailable', ({ session }) => leaves(session)),
       event('revived', ({ session }) => recognize(session)),
+      event('arrived', ({ session }) => arrives(session)),
       sessionHook('resumed', (session) => {
         if (session.available) lookAt(session, false);
       }),

@@ -5,10 +5,13 @@
 import assert from 'node:assert/strict';
 import { Jid } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type ScenarioOptions, type Scene, scenario, type TransportName } from './dialogue.js';
+import { type Peer, type ScenarioOptions, type Scene, scenario, type TransportName } from './dialogue.js';
+import { founds, joins } from './rooms.js';
 
 const two: ScenarioOptions = { nodes: 2 };
 const three: ScenarioOptions = { nodes: 3 };
+/** For dialogues that lose a node. */
+const ownTwo: ScenarioOptions = { nodes: 2, alone: true, errors: true };
 
 /** Moves an address to a node, by its place in `stage.nodes`. */
 async function moves({ stage }: Scene, address: string, at: number): Promise<void> {
@@ -101,4 +104,102 @@ scenario('XEP-0198: counts and unacknowledged stanzas go with the session', two,
   await again.sends(`<resume xmlns='${NS.sm}' previd='${enabled.attrs.id}' h='1'/>`);
   await again.receives(`<resumed xmlns='${NS.sm}' h='1' previd='${enabled.attrs.id}'/>`);
   await again.receives(`<message type='chat' id='3'/>`);
+});
+
+scenario('messages under way while accounts move: none is lost, doubled or overtaken', two, async (scene) => {
+  const [romeo] = living(scene, 0, 1);
+  const [juliet] = living(scene, 1, 1);
+  const near = await scene.actor(`${romeo}/orchard`, { presence: true, node: 0 });
+  const far = await scene.actor(`${juliet}/balcony`, { presence: true, node: 0 });
+  const count = 200;
+  let isMoving = true;
+  const moving = (async () => {
+    for (let round = 0; isMoving; round++) await moves(scene, round % 3 === 0 ? romeo! : juliet!, round % 2);
+  })();
+  for (let n = 0; n < count; n++) {
+    await near.sends(`<message to='${juliet}' type='chat' id='a${n}'><body>${n}</body></message>`);
+    await far.sends(`<message to='${romeo}' type='chat' id='b${n}'><body>${n}</body></message>`);
+    if (n % 20 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  for (let n = 0; n < count; n++) {
+    await far.receives(`<message from='${near.jid}' type='chat' id='a${n}'><body>${n}</body></message>`);
+    await near.receives(`<message from='${far.jid}' type='chat' id='b${n}'><body>${n}</body></message>`);
+  }
+  isMoving = false;
+  await moving;
+  for (const peer of [near, far]) await peer.receivesNothing();
+});
+
+scenario('a session stays where it is when the node that it was to move to is gone', ownTwo, async (scene) => {
+  const [romeo] = living(scene, 0, 1);
+  const client = await scene.actor(`${romeo}/orchard`, { presence: true, node: 0 });
+  const [here, there] = scene.stage.nodes.map(({ node }) => node!);
+  const jid = Jid.parse(romeo!);
+  let finish!: () => void;
+  here!.during(
+    jid,
+    new Promise<void>((resolve) => {
+      finish = resolve;
+    }),
+  );
+  const given = here!.give([here!.slotOf(jid)], there!.name.id);
+  await client.sends(`<message to='${romeo}' type='chat' id='1'><body>note</body></message>`);
+  there!.kill();
+  await here!.expel(there!.name.id);
+  finish();
+  await given;
+  await client.receives(`<message from='${client.jid}' type='chat' id='1'><body>note</body></message>`);
+});
+
+scenario(
+  'RFC 6120 §4.9.3.15: when the new home dies, clients hear it, and nothing acknowledged is lost',
+  ownTwo,
+  async (scene) => {
+    const [romeo, juliet] = living(scene, 0, 2);
+    const near = await scene.actor(`${romeo}/orchard`, { presence: true, node: 0 });
+    const far = await scene.actor(`${juliet}/balcony`, { presence: true, node: 0 });
+    await near.managesStream();
+    const [here, there] = scene.stage.nodes.map(({ node }) => node!);
+    await moves(scene, juliet!, 1);
+    far.stopsReading();
+    await near.sends(`<message to='${juliet}' type='chat' id='1'><body>one</body></message><r xmlns='${NS.sm}'/>`);
+    await near.receives(`<a xmlns='${NS.sm}' h='1'/>`);
+    there!.kill();
+    await here!.expel(there!.name.id);
+    far.readsAgain();
+    await far.receives(`<message type='chat' id='1'/>`);
+    await far.receivesStreamError('remote-connection-failed');
+    const again = await scene.actor(`${juliet}/balcony`, { node: 0 });
+    await again.sends(`<iq type='set' id='q'><query xmlns='${NS.mam}'/></iq>`);
+    await again.receives(`<message><result xmlns='${NS.mam}'><forwarded xmlns='${NS.forward}'>
+    <message xmlns='jabber:client' type='chat' id='1'><body>one</body></message></forwarded></result></message>`);
+    await again.receives(`<iq type='result' id='q'/>`);
+  },
+);
+
+scenario('XEP-0045: a room of 30 occupants moves while they talk', two, async (scene) => {
+  const room = 'garden@conference.localhost';
+  const names = [...living(scene, 0, 15), ...living(scene, 1, 15)];
+  const peers: Peer[] = [];
+  for (const name of names) peers.push(await scene.actor(`${name}/x`, { presence: true, node: 0 }));
+  const [owner] = peers;
+  await founds(owner!, 'garden', 'n0');
+  for (const [n, peer] of peers.entries()) if (n > 0) await peer.sends(joins(`${room}/n${n}`));
+  await scene.stage.settle();
+  for (const peer of peers) peer.forgets();
+  for (let round = 0; round < 6; round++) {
+    const moving = moves(scene, room, round % 2);
+    for (const [n, peer] of peers.entries())
+      if (n % 6 === round)
+        await peer.sends(`<message to='${room}' type='groupchat' id='${n}'><body>${n}</body></message>`);
+    await moving;
+  }
+  const wanted = peers.map(
+    (_, n) => `<message from='${room}/n${n}' type='groupchat' id='${n}'><body>${n}</body></message>`,
+  );
+  for (const peer of peers) await peer.receivesAnyOrder(wanted);
+  await peers[1]!.sends(`<presence type='unavailable' to='${room}/n1'/>`);
+  for (const peer of peers) await peer.receives(`<presence type='unavailable' from='${room}/n1'/>`);
+  await scene.stage.settle();
+  for (const peer of peers) assert.deepEqual(peer.forgets(), []);
 });

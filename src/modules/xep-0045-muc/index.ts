@@ -25,6 +25,7 @@ import {
   iq,
   type Maybe,
   map,
+  moves,
   service,
 } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -41,6 +42,7 @@ import { sources } from './discovery.js';
 import { passIqs } from './iq.js';
 import { closeAll, lost, notifyAfterCrash, notifyLost, removeGhosts } from './leaving.js';
 import { receiveMessage } from './messages.js';
+import { roomsInMemory } from './moving.js';
 import type { Muc } from './muc.js';
 import { configureRoom, offerConfig } from './owner.js';
 import { lastPresence, lastPresenceIn, receivePresence, showAvatar } from './presence.js';
@@ -51,7 +53,7 @@ import { roomForm } from './room-config.js';
 import { leftover, listed, Rooms } from './rooms.js';
 import { settings } from './settings.js';
 import { storedMember, storedRoom } from './stored.js';
-import { type Left, noSubscribers } from './subscribers.js';
+import { followsNone, type Left, noSubscribers } from './subscribers.js';
 import { hatCommands } from './xep-0317-hats.js';
 import { moderate, moderationIn, oldModerationIn } from './xep-0425-moderation.js';
 import { search } from './xep-0433-search.js';
@@ -294,6 +296,11 @@ export default defineModule({
       answers(subscribing, (given) => noteSubscription(muc, given)),
       answers(unseen, (given, room) => lookInto(muc, room, given)),
       event('avatarChanged', (changed) => showAvatar(muc, changed)),
+      moves(roomsInMemory(rooms)),
+      event('moved', ({ concerns }) => {
+        rooms.moved(concerns);
+        followsNone(muc.subscribers, concerns);
+      }),
       event('stopping', () => closeAll(muc)),
       event('revived', ({ session }) => notifyAfterCrash(muc, session)),
       every(sweepMs, async () => {

@@ -72,8 +72,8 @@ export interface StoredRoom {
 export interface Seat {
   /** Its real address. */
   readonly jid: Jid;
-  /** Undefined for clients of other servers. */
-  readonly session: Session | undefined;
+  /** Undefined for clients of other servers, and for sessions that have moved between nodes since they entered. */
+  session: Session | undefined;
   occupant: Occupant;
   /** Its last presence, cleaned of what only the room may say. */
   presence: Stanza;

@@ -190,7 +190,7 @@ export class Rooms {
     return this.#loaded.get(bare) ?? this.#loading.get(bare) ?? this.#load(jid);
   }
 
-  #load(jid: Jid): Promise<Room | undefined> {
+  #load(jid: Jid, proceed?: (room: Room) => void): Promise<Room | undefined> {
     const { stores, archive, config } = this.#muc;
     if (++this.#loads % loadsBetweenEvictions === 0) this.#evictIdle(recentMs);
     const load = async (): Promise<Room | undefined> => {
@@ -209,6 +209,7 @@ export class Rooms {
           remembered.map((one) => ({ ...one, stanza: one.stanza.plus(stanzaIdElement(one.id, jid)) })),
         );
       }
+      proceed?.(room);
       return room;
     };
     return this.#whileLoading(jid, load());
@@ -216,14 +217,35 @@ export class Rooms {
 
   /** Concurrent callers share the same load. */
   #whileLoading<T extends Room | undefined>(jid: Jid, loading: Promise<T>): Promise<T> {
-    const shared = loading
+    const shared: Promise<T> = loading
       .then((room) => {
-        if (room !== undefined) this.#loaded.set(jid.bare, room);
+        // Otherwise it has moved to another node meanwhile.
+        if (room !== undefined && this.#loading.get(jid.bare) === shared) this.#loaded.set(jid.bare, room);
         return room;
       })
-      .finally(() => this.#loading.delete(jid.bare));
+      .finally(() => {
+        if (this.#loading.get(jid.bare) === shared) this.#loading.delete(jid.bare);
+      });
     this.#loading.set(jid.bare, shared);
     return shared;
+  }
+
+  /** A room has moved to this node: goes on with it once it is read. */
+  restore(jid: Jid, proceed: (room: Room) => void): void {
+    const loading = this.#load(jid, proceed);
+    loading.catch((error: unknown) => this.#muc.log.error({ err: error, room: jid.bare }, 'a moved room was not read'));
+  }
+
+  /** These addresses have moved to another node, or from one. */
+  moved(concerns: (bare: string) => boolean): void {
+    for (const bare of this.#loading.keys()) if (concerns(bare)) this.#loading.delete(bare);
+    for (const [bare, room] of this.#loaded) {
+      if (concerns(bare)) {
+        room.isDestroyed = true;
+        this.#loaded.delete(bare);
+        for (const { occupant } of room.seats.values()) this.countJoin(occupant.user.bare, -1);
+      } else for (const seat of room.seats.values()) if (concerns(seat.jid.bare)) seat.session = undefined;
+    }
   }
 
   /** §10.1: creates and persists a room with its owner, or returns the one that was created meanwhile. */

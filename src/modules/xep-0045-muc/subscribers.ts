@@ -40,6 +40,12 @@ export interface Left {
   readonly at: string;
 }
 
+/** Sessions of these accounts have moved to another node: their end is not noticed here any more. */
+export function followsNone({ held }: Subscribers, concerns: (bare: string) => boolean): void {
+  for (const [full, { session, holder }] of held)
+    if (session !== undefined && concerns(session.jid.bare)) held.set(full, { session: undefined, holder });
+}
+
 export const noSubscribers = (all: number): Subscribers => ({
   clients: new Map(),
   held: new Map(),

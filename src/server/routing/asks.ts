@@ -4,7 +4,7 @@ import type { Jid } from '../address/jid.js';
 import { Portions } from '../limits/portions.js';
 import type { Maybe } from '../maybe.js';
 import type { AskOptions } from '../module/index.js';
-import { errorTypes, isStanzaErrorCondition, StanzaError } from '../stanza/errors.js';
+import { isStanzaErrorCondition, StanzaError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -27,6 +27,8 @@ export interface Asking {
    */
   askAway(request: Stanza, to: Jid, timeoutMs: number): Promise<Stanza> | undefined;
 }
+
+type Sending = { readonly origin: Origin | undefined; readonly isSent: boolean | undefined };
 
 interface Ask {
   readonly to: Jid;
@@ -54,7 +56,10 @@ export class Asks {
   }
 
   /** As `Host.ask`. */
-  ask(request: Stanza, { timeoutMs = askTimeoutMs, origin }: AskOptions = {}): Promise<Stanza> {
+  ask(
+    request: Stanza,
+    { timeoutMs = askTimeoutMs, origin, id = randomId(), isSent }: AskOptions = {},
+  ): Promise<Stanza> {
     const { to } = request;
     if (to === undefined) throw new Error('ask: the request needs a "to" address');
     const holder = this.#host.holderOf(to);
@@ -63,15 +68,16 @@ export class Asks {
       return Promise.reject(new StanzaError('resource-constraint'));
     }
     const sent = request.with({ from: request.from ?? this.#host.jid });
-    const answer = this.#host.askAway(sent, to, timeoutMs) ?? this.#askHere(sent, to, timeoutMs, origin);
+    const here = () => this.#askHere(sent.with({ id }), to, timeoutMs, { origin, isSent });
+    const answer = this.#host.askAway(sent, to, timeoutMs) ?? here();
     const give = () => this.#places.give(holder);
     answer.then(give, give);
     return answer;
   }
 
   /** Asks an entity of this node, or of another server. */
-  #askHere(request: Stanza, to: Jid, timeoutMs: number, origin?: Origin): Promise<Stanza> {
-    const id = randomId();
+  #askHere(request: Stanza, to: Jid, timeoutMs: number, { origin, isSent }: Sending): Promise<Stanza> {
+    const id = request.id!;
     return new Promise<Stanza>((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#open.delete(id);
@@ -79,7 +85,7 @@ export class Asks {
       }, timeoutMs);
       timer.unref();
       this.#open.set(id, { to, resolve, reject, timer });
-      void this.#host.route(request.with({ id }), origin);
+      if (isSent !== true) void this.#host.route(request, origin);
     });
   }
 
@@ -127,7 +133,5 @@ export function errorOf(stanza: Stanza): StanzaError {
   const children = error?.getChildElements() ?? [];
   const name = children.find((child) => child.getNS() === NS.stanzas && child.name !== 'text')?.name ?? '';
   const extra = children.filter((child) => child.getNS() !== NS.stanzas);
-  const text = children.find((child) => child.getNS() === NS.stanzas && child.name === 'text')?.getText();
-  const type = errorTypes.find((one) => one === error?.attrs.type);
-  return new StanzaError(isStanzaErrorCondition(name) ? name : 'undefined-condition', text, { type, extra });
+  return new StanzaError(isStanzaErrorCondition(name) ? name : 'undefined-condition', undefined, { extra });
 }
