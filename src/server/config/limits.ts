@@ -240,7 +240,7 @@ export const limits = z
       bytes: 131_072,
       byte_burst: 1_048_576,
     }),
-    rate_unauthenticated: rate('Maximum rate at which a client may send before login.', {
+    rate_unauthenticated: rate('Maximum rate at which a client, another server or a component may send before login.', {
       stanzas: 10,
       stanza_burst: 50,
       bytes: 10_000,
