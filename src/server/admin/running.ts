@@ -68,21 +68,26 @@ export const status = serverCommand({
       supervised: isSupervised(),
     };
   },
-  text(status) {
-    const connections = Object.entries(status.connections).filter(([, open]) => open > 0);
+  /** The running server may be older than this program, and send fewer facts. */
+  text(status: Partial<StatusData>) {
+    const connections = Object.entries(status.connections ?? {}).filter(([, open]) => open > 0);
     const all = connections.reduce((sum, [, open]) => sum + open, 0);
     const kinds = connections.map(([kind, open]) => `${open} ${kind}`).join(', ');
-    const { federation } = status;
+    const { startedAt, uptimeSeconds, listening = [], federation, sessions, hibernating = 0, memory, disk } = status;
+    const running = uptimeSeconds === undefined ? '' : ` (${duration(uptimeSeconds)})`;
     return facts([
       ['Waxwing', `${status.version}, Node ${status.node}, process ${status.pid}`],
-      ['Running since', `${time(status.startedAt)} (${duration(status.uptimeSeconds)})`],
-      ['Hosts', list(status.hosts)],
-      ['Listens on', list(status.listening.map(({ kind, address, port }) => `${kind} ${place(address, port)}`))],
-      ['Other servers', typeof federation === 'string' ? `none: ${federation}` : streams(federation)],
-      ['Connections', `${all}${kinds === '' ? '' : ` (${kinds})`}`],
-      ['Sessions', `${status.sessions}${status.hibernating > 0 ? ` (${status.hibernating} hibernating)` : ''}`],
-      ['Memory', megabytes(status.memory.rss)],
-      ...(status.disk === null ? [] : [['Disk', free(status.disk)] as const]),
+      ['Running since', startedAt && `${time(startedAt)}${running}`],
+      ['Hosts', list(status.hosts ?? [])],
+      ['Listens on', list(listening.map(({ kind, address, port }) => `${kind} ${place(address, port)}`))],
+      ['Other servers', typeof federation === 'string' ? `none: ${federation}` : federation && streams(federation)],
+      ['Connections', status.connections && `${all}${kinds === '' ? '' : ` (${kinds})`}`],
+      [
+        'Sessions',
+        sessions === undefined ? '' : `${sessions}${hibernating > 0 ? ` (${hibernating} hibernating)` : ''}`,
+      ],
+      ['Memory', memory && megabytes(memory.rss)],
+      ['Disk', disk ? free(disk) : ''],
       ['Configuration', status.configFile ?? 'none (defaults)'],
       ['Data', status.data],
     ]);
@@ -99,7 +104,7 @@ const streams = ({ incoming, outgoing }: StreamsData): string =>
   `${count(incoming, 'stream')} from them, ${outgoing} to them`;
 
 const free = ({ free, isLow }: NonNullable<StatusData['disk']>): string =>
-  `${megabytes(free)} free${isLow ? '(low: accounts that write much are slowed down)' : ''}`;
+  `${megabytes(free)} free${isLow ? ' (low: accounts that write much are slowed down)' : ''}`;
 
 /** An address with its port, as in a URL; `*` for `::`. */
 export function place(address: string, port: number): string {
