@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { Jid } from '../../src/server/address/jid.js';
-import { admit, defineModule, iq } from '../../src/server/module/index.js';
+import { admit, defineModule, gate, iq } from '../../src/server/module/index.js';
 import type { LocalHost } from '../../src/server/routing/host.js';
 import { Outbox } from '../../src/server/routing/outbox.js';
 import { serverOrigin } from '../../src/server/routing/router.js';
@@ -140,6 +140,71 @@ play('a request of the server ends with the refusal', asked, async ({ server }) 
   await assert.rejects(answer, { condition: 'remote-server-not-found' });
 });
 
+const curious = defineModule({
+  name: 'curious',
+  summary: 'Asks others before it answers.',
+  implements: {},
+  start: ({ host }) => [
+    iq.get(
+      'server',
+      'urn:curious',
+      'ask',
+      async ({ from }) => {
+        await host.ask(
+          Stanza.build('iq', { type: 'get', from: from.toBare(), to: Jid.parse('mantua') }, el('x', { xmlns: 'y' })),
+        );
+      },
+      { asksOthers: true },
+    ),
+  ],
+});
+
+/** Mantua answers the requests that it received. */
+function answerAll({ outbox, host }: Mantua): void {
+  for (let parcel = outbox.take(); parcel !== undefined; parcel = outbox.take()) {
+    parcel.sent();
+    void host!.route(parcel.stanza.result());
+  }
+}
+
+const ask = (id: string) => `<iq type='get' id='${id}' to='localhost'><ask xmlns='urn:curious'/></iq>`;
+
+const enemies = new Set(['mantua', 'elsewhere.example']);
+const closed = defineModule({
+  name: 'closed',
+  summary: 'Blocks some domains.',
+  implements: {},
+  start: ({ host }) => (host.domain === 'localhost' ? [gate(({ domain }) => enemies.has(domain))] : []),
+});
+
+const blocked = mantua();
+play(
+  'a request of the server to or from a blocked address is refused at once',
+  blocked,
+  async ({ actor, server }) => {
+    const askFrom = (from: string, to: string) => {
+      const question = Stanza.build('iq', { type: 'get', to: Jid.parse(to) }, el('ping', { xmlns: NS.ping }));
+      return server.host(from)!.ask(question);
+    };
+    const forbidden = { condition: 'forbidden', message: /blocked by the server/ };
+    await assert.rejects(askFrom('localhost', 'mantua'), forbidden);
+    await assert.rejects(askFrom('localhost', 'friar@mantua/cell'), forbidden);
+    await assert.rejects(askFrom('localhost', 'elsewhere.example'), forbidden);
+    await assert.rejects(askFrom('elsewhere.example', 'localhost'), forbidden);
+    const romeo = await actor('romeo@localhost/orchard');
+    await romeo.sends(ask('b'));
+    await romeo.receives(`<iq type='error' id='b'>${refusal('auth', 'forbidden')}</iq>`);
+    // More than may be pending: none is left.
+    for (let n = 0; n <= 10_000; n++) await assert.rejects(askFrom('localhost', 'mantua'), forbidden);
+    enemies.delete('mantua');
+    const answer = askFrom('localhost', 'mantua');
+    assert.equal(blocked.outbox.size, 1);
+    answerAll(blocked);
+    assert.equal((await answer).type, 'result');
+  },
+  [closed, curious],
+);
+
 const small = mantua(40);
 play('the queue of one sender is limited, and others still have room', small, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
@@ -225,35 +290,6 @@ play(
   },
   [slow],
 );
-
-const curious = defineModule({
-  name: 'curious',
-  summary: 'Asks others before it answers.',
-  implements: {},
-  start: ({ host }) => [
-    iq.get(
-      'server',
-      'urn:curious',
-      'ask',
-      async ({ from }) => {
-        await host.ask(
-          Stanza.build('iq', { type: 'get', from: from.toBare(), to: Jid.parse('mantua') }, el('x', { xmlns: 'y' })),
-        );
-      },
-      { asksOthers: true },
-    ),
-  ],
-});
-
-/** Mantua answers the requests that it received. */
-function answerAll({ outbox, host }: Mantua): void {
-  for (let parcel = outbox.take(); parcel !== undefined; parcel = outbox.take()) {
-    parcel.sent();
-    void host!.route(parcel.stanza.result());
-  }
-}
-
-const ask = (id: string) => `<iq type='get' id='${id}' to='localhost'><ask xmlns='urn:curious'/></iq>`;
 
 const consulted = mantua();
 play(

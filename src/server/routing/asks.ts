@@ -10,6 +10,7 @@ import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Element } from '../xml/element.js';
 import type { Origin } from './passage.js';
+import type { Router } from './router.js';
 
 /** Most pending requests. */
 const maxAsks = 10_000;
@@ -39,11 +40,13 @@ interface Ask {
 
 export class Asks {
   readonly #host: Asking;
+  readonly #router: Pick<Router, 'refusalOf'>;
   readonly #places = new Portions(() => ({ all: maxAsks, each: Number.POSITIVE_INFINITY }));
   readonly #open = new Map<string, Ask>();
 
-  constructor(host: Asking) {
+  constructor(host: Asking, router: Pick<Router, 'refusalOf'>) {
     this.#host = host;
+    this.#router = router;
   }
 
   /** Pending requests. */
@@ -62,12 +65,15 @@ export class Asks {
   ): Promise<Stanza> {
     const { to } = request;
     if (to === undefined) throw new Error('ask: the request needs a "to" address');
+    const sent = request.with({ from: request.from ?? this.#host.jid });
+    // The router drops it without an answer.
+    const refusal = this.#router.refusalOf(sent, to);
+    if (refusal !== undefined) return Promise.reject(refusal);
     const holder = this.#host.holderOf(to);
     if (this.#places.take(holder) !== undefined) {
       this.#host.limitHit('asks');
       return Promise.reject(new StanzaError('resource-constraint'));
     }
-    const sent = request.with({ from: request.from ?? this.#host.jid });
     const here = () => this.#askHere(sent.with({ id }), to, timeoutMs, { origin, isSent });
     const answer = this.#host.askAway(sent, to, timeoutMs) ?? here();
     const give = () => this.#places.give(holder);

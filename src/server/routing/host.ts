@@ -86,7 +86,7 @@ export class LocalHost implements Host, Destination {
       receive: (stanza, origin) => this.receive(stanza, origin),
     });
     this.#answers = new Answers(this, parts);
-    this.#asks = new Asks(this);
+    this.#asks = new Asks(this, parts.router);
     this.#questions = new Questions(this, parts.router);
   }
 

@@ -196,8 +196,17 @@ export class Router {
         ? type !== 'error' && type !== 'headline'
         : name === 'iq' && (type === 'get' || type === 'set');
     // The server's own stanzas to blocked parties expect no answer.
-    if (isAnswered && (isShutOut || session !== undefined))
-      throw new StanzaError('forbidden', 'Communication between these addresses is blocked by the server.');
+    if (isAnswered && (isShutOut || session !== undefined)) throw blocked();
     return true;
   }
+
+  /** Why a gate stops a request of the server itself, which waits for an answer. */
+  refusalOf({ from }: Stanza, to: Jid): StanzaError | undefined {
+    if (from === undefined) return undefined;
+    const isClosed = this.#gates.get(to.domain)?.(from) === true || this.#gates.get(from.domain)?.(to) === true;
+    return isClosed ? blocked() : undefined;
+  }
 }
+
+const blocked = (): StanzaError =>
+  new StanzaError('forbidden', 'Communication between these addresses is blocked by the server.');
