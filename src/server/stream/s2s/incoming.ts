@@ -505,6 +505,10 @@ export class IncomingStream implements StreamHandler, Carrier {
       if (now >= xml.closeBy) xml.abandon();
     } else if (xml.isEstablished) {
       xml.checkPace(now);
+      if (xml.isStuck(now, limits.ping_timeout_seconds * 1000)) {
+        xml.tooSlow();
+        return;
+      }
       this.#checkSm(now);
       if (now - this.#provedAt >= firstSendMs) this.#carry();
       const fault = this.visit.check();

@@ -275,6 +275,11 @@ export class OutgoingStream implements StreamHandler {
       if (now >= xml.closeBy) xml.abandon();
     } else if (xml.isEstablished) {
       xml.checkPace(now);
+      // What was written is lost, as with any broken connection. What is queued is sent over another connection.
+      if (xml.isStuck(now, limits.ping_timeout_seconds * 1000)) {
+        xml.tooSlow();
+        return;
+      }
       this.#task.sweep(this, now);
       if (this.#task.isIdle(now - s2s.idle_seconds * 1000)) this.close();
     } else if (now - this.openedAt >= limits.login_deadline_seconds * 1000) {
