@@ -362,9 +362,8 @@ export default defineModule({
 
     /** Reduces an error to its condition: an unknown sender could put any content into it. */
     const strip = (passage: Passage, who: Jid): undefined => {
-      const { session, acknowledges, behalf } = passage.origin;
-      const isByServer = session === undefined && !acknowledges && behalf === undefined;
-      if (!isByServer && treatmentOf('messages', who) !== 'allow') passage.stanza = errorAlone(passage.stanza);
+      if (passage.origin.isByServer !== true && treatmentOf('messages', who) !== 'allow')
+        passage.stanza = errorAlone(passage.stanza);
     };
 
     /**

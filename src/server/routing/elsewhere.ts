@@ -33,6 +33,8 @@ const headerSchema = z.object({
   audience: audienceSchema.optional(),
   /** An error that the server raised for a session that is still there. */
   isRaised: z.boolean().optional(),
+  /** An error that the server wrote. */
+  isByServer: z.boolean().optional(),
   /** The network address that an anonymous sender (XEP-0175) is counted by. */
   anonymous: z.string().optional(),
   /** The host that asks. */
@@ -43,7 +45,7 @@ const headerSchema = z.object({
 type Header = z.output<typeof headerSchema>;
 
 /** The origin of a stanza, from the header. */
-type About = Pick<Origin, 'behalf' | 'audience' | 'isRaised'>;
+type About = Pick<Origin, 'behalf' | 'audience' | 'isRaised' | 'isByServer'>;
 
 export interface ElsewhereParts {
   readonly router: Router;
@@ -142,16 +144,21 @@ export class Elsewhere implements Receiver {
 
   // --------------------------------------------------------------------------------------------------------------------
 
-  #write(stanza: Stanza, { session, behalf, audience }: Origin): string {
+  #write(stanza: Stanza, { session, behalf, audience, ...origin }: Origin): string {
     const last = this.#written;
     const isRaised =
       stanza.type === 'error' && session === undefined && this.#hasSession(stanza.from) ? true : undefined;
-    const isSame = last?.behalf === behalf && last?.audience === audience && last?.isRaised === isRaised;
+    const isByServer = stanza.type === 'error' && origin.isByServer === true ? true : undefined;
+    const isSame =
+      last?.behalf === behalf &&
+      last?.audience === audience &&
+      last?.isRaised === isRaised &&
+      last?.isByServer === isByServer;
     if (last !== undefined && isSame && isSameBut(last.stanza, stanza)) return last.payload;
     const xml = stanza.with({ to: undefined }).toXml();
     const anonymous = stanza.from && this.#parts.anonymous().blockOf(stanza.from.bare);
-    const payload = `${writtenHeader({ behalf, audience, isRaised }, anonymous)}${xml}`;
-    this.#written = { stanza, behalf, audience, isRaised, payload };
+    const payload = `${writtenHeader({ behalf, audience, isRaised, isByServer }, anonymous)}${xml}`;
+    this.#written = { stanza, behalf, audience, isRaised, isByServer, payload };
     return payload;
   }
 
@@ -179,14 +186,15 @@ const isSameBut = (a: Stanza, b: Stanza): boolean =>
   (a.from === b.from || a.from?.equals(b.from) === true) &&
   a.content === b.content;
 
-function writtenHeader({ behalf, audience, isRaised }: About, anonymous: string | undefined): string {
-  if ([behalf, audience, isRaised, anonymous].every((field) => field === undefined)) return '';
+function writtenHeader({ behalf, audience, isRaised, isByServer }: About, anonymous: string | undefined): string {
+  if ([behalf, audience, isRaised, isByServer, anonymous].every((field) => field === undefined)) return '';
   const speakers = behalf?.speakers.map(({ full }) => full);
   const header = {
     speakers,
     isAsked: behalf?.isAsked,
     audience: audience && z.encode(audienceSchema, audience as never),
     isRaised,
+    isByServer,
     anonymous,
   };
   return `${JSON.stringify(header satisfies Header)}\n`;
@@ -207,8 +215,8 @@ interface Read extends About {
 
 function read(payload: string): Read {
   const { header, body } = divided(payload);
-  const { speakers, isAsked = false, audience, isRaised, anonymous, isForSession = false } = header;
-  const read = { stanza: Stanza.parse(body), audience, isRaised, anonymous, isForSession };
+  const { speakers, isAsked = false, audience, isRaised, isByServer, anonymous, isForSession = false } = header;
+  const read = { stanza: Stanza.parse(body), audience, isRaised, isByServer, anonymous, isForSession };
   if (speakers === undefined) return read;
   const [first, ...others] = speakers.map((full) => Jid.parse(full));
   return { ...read, behalf: { speakers: [first!, ...others], isAsked } };

@@ -25,6 +25,8 @@ export interface Origin {
   readonly acknowledges: boolean;
   /** Delays the acknowledgement until `done` settles. Pending writes slow the sender down; the network does not. */
   acknowledgeAfter(done: Promise<unknown>, what?: Awaited): void;
+  /** This server itself wrote the stanza. A component or another server that sends one is not this server. */
+  readonly isByServer?: boolean | undefined;
   /** Set when a service relays for others: they decide who may reach whom, not `from`. */
   readonly behalf?: Behalf | undefined;
   /** The domain of the component that acts for the sender (XEP-0356). */

@@ -46,6 +46,7 @@ export const serverOrigin: Origin = {
   session: undefined,
   acknowledges: false,
   acknowledgeAfter() {},
+  isByServer: true,
 };
 
 /** Routes by the domain of the addressee, and by its home. */
