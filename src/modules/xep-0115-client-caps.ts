@@ -242,7 +242,8 @@ export default defineModule({
       let answer: Element | undefined;
       try {
         const request = Stanza.build('iq', { type: 'get', from: asker, to: jid }, query);
-        const options = { timeoutMs: patienceMs, id, isSent: pendingQuery !== undefined };
+        const own = session === undefined ? {} : { id, isSent: pendingQuery !== undefined };
+        const options = { timeoutMs: patienceMs, ...own };
         answer = (await host.ask(request, options)).child(NS.discoInfo, 'query');
       } catch (error) {
         if (!(error instanceof StanzaError)) throw error;

@@ -27,7 +27,7 @@ export interface AskOptions {
   readonly timeoutMs?: number;
   /** Of the request; the server itself by default. */
   readonly origin?: Origin;
-  /** The id of the request. By default a random one. */
+  /** The id of a request to a session that lives here. By default a random one. */
   readonly id?: string;
   /** Another node has sent the request: its answer comes here, because its addressee has moved. */
   readonly isSent?: boolean;

@@ -59,10 +59,7 @@ export class Asks {
   }
 
   /** As `Host.ask`. */
-  ask(
-    request: Stanza,
-    { timeoutMs = askTimeoutMs, origin, id = randomId(), isSent }: AskOptions = {},
-  ): Promise<Stanza> {
+  ask(request: Stanza, { timeoutMs = askTimeoutMs, origin, id: given, isSent }: AskOptions = {}): Promise<Stanza> {
     const { to } = request;
     if (to === undefined) throw new Error('ask: the request needs a "to" address');
     const sent = request.with({ from: request.from ?? this.#host.jid });
@@ -74,8 +71,10 @@ export class Asks {
       this.#host.limitHit('asks');
       return Promise.reject(new StanzaError('resource-constraint'));
     }
+    const id = given ?? randomId();
     const here = () => this.#askHere(sent.with({ id }), to, timeoutMs, { origin, isSent });
-    const answer = this.#host.askAway(sent, to, timeoutMs) ?? here();
+    const away = given === undefined ? this.#host.askAway(sent, to, timeoutMs) : undefined;
+    const answer = away ?? here();
     const give = () => this.#places.give(holder);
     answer.then(give, give);
     return answer;

@@ -106,7 +106,7 @@ export class RelayedTransport implements Transport, RelayEvents {
    * The session has moved: makes the gateway go on there, with all data that the returned reader gets. `lost` is called
    * if the stream ends before.
    */
-  leaveFor({ peer, ticket }: NextHome, lost: () => void): TransportReader {
+  leaveFor({ peer, ticket }: NextHome, lost: (rest: readonly Buffer[]) => void): TransportReader {
     const rest: Buffer[] = [];
     this.#whenHeld = () => {
       const { id, epoch, address } = peer;
@@ -114,9 +114,8 @@ export class RelayedTransport implements Transport, RelayEvents {
       this.reader = silent;
       this.#relay.move(JSON.stringify(z.encode(moveSchema, { peer: { id, epoch, address }, ticket, rest, unsent })));
     };
-    if (this.#isClosed) lost();
-    else this.#relay.hold();
-    return { received: (chunk) => void rest.push(chunk), ended() {}, drained() {}, closed: lost };
+    if (!this.#isClosed) this.#relay.hold();
+    return { received: (chunk) => void rest.push(chunk), ended() {}, drained() {}, closed: () => lost(rest) };
   }
 
   // --- RelayEvents ------------------------------------------------------------------------------------------------
@@ -167,11 +166,17 @@ export class RelayedTransport implements Transport, RelayEvents {
 /** How long a client whose home node was lost has to close its half of the stream, in ms. */
 const lateCloseMs = 2000;
 
+/** What has happened to a connection while its stream moved. */
+export interface ConnectionState {
+  readonly hasEnded: boolean;
+  readonly isClosed: boolean;
+}
+
 export interface PipeParts {
   /** Either side has ended the stream, or it has moved. */
   over(pipe: Pipe): void;
   /** The stream goes on elsewhere: its connection is paused, and sent these chunks. */
-  moved(transport: Transport, to: NextHome, chunks: readonly Buffer[], hasEnded: boolean): void;
+  moved(transport: Transport, to: NextHome, chunks: readonly Buffer[], state: ConnectionState): void;
 }
 
 /** At the gateway: relays bytes between the connection and the home. */
@@ -184,6 +189,7 @@ export class Pipe {
   /** What the client has sent since. */
   readonly #kept: Buffer[] = [];
   #hasEnded = false;
+  #isClosed = false;
   #isPaused = false;
   /** Bytes written to the client and not yet confirmed to the home. */
   #unconfirmed = 0;
@@ -218,6 +224,9 @@ export class Pipe {
       if (!this.#isHeld) this.#relay.end();
     },
     closed: () => {
+      this.#isClosed = true;
+      // The home says where the stream goes on: whoever has the session hears of its end.
+      if (this.#isHeld) return;
       this.#relay.close(true);
       this.#end();
     },
@@ -246,7 +255,10 @@ export class Pipe {
       const { peer, ticket, rest, unsent } = moveSchema.parse(JSON.parse(text));
       for (const chunk of unsent) this.#transport.write(chunk.toString());
       this.#end();
-      this.#parts.moved(this.#transport, { peer, ticket }, [...rest, ...this.#kept], this.#hasEnded);
+      this.#parts.moved(this.#transport, { peer, ticket }, [...rest, ...this.#kept], {
+        hasEnded: this.#hasEnded,
+        isClosed: this.#isClosed,
+      });
     },
     closed: (isCut) => {
       if (isCut)

@@ -12,7 +12,7 @@ import { NS } from '../../stanza/ns.js';
 import type { Transport, TransportReader } from '../../transport/transport.js';
 import { type Element, el, elementOf, serialize } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
-import { type NextHome, Pipe, RelayedTransport } from '../relayed.js';
+import { type ConnectionState, type NextHome, Pipe, RelayedTransport } from '../relayed.js';
 import type { ChannelBindings } from '../sasl/binding.js';
 import { certifiedAccounts } from '../sasl/external.js';
 import { accountOf, SaslError } from '../sasl/mechanism.js';
@@ -134,7 +134,7 @@ export class Gateway {
     this.#parts.open(peer, opening, (relay) => {
       pipe = new Pipe(transport, relay, {
         over: (over) => this.#pipes.delete(over),
-        moved: (connection, to, chunks, hasEnded) => this.#goOn(connection, to, chunks, hasEnded),
+        moved: (connection, to, chunks, state) => this.#goOn(connection, to, chunks, state),
       });
       this.#pipes.add(pipe);
       return pipe.events;
@@ -147,20 +147,24 @@ export class Gateway {
    * everything that the session has not handled.
    */
   follow(transport: Transport, to: NextHome, handOver: (reader: TransportReader) => void): void {
-    if (transport instanceof RelayedTransport) handOver(transport.leaveFor(to, () => this.#abandon(transport, to)));
+    if (transport instanceof RelayedTransport)
+      handOver(transport.leaveFor(to, (rest) => this.#abandon(transport, to, rest)));
     else handOver(this.open({ peer: to.peer, opening: openingOf(transport, to) }, transport).reader);
   }
 
   /** The connection was lost before it could follow: the new home does not wait for it. */
-  #abandon(transport: Transport, to: NextHome): void {
+  #abandon(transport: Transport, to: NextHome, rest: readonly Buffer[]): void {
     this.#parts.open(to.peer, openingOf(transport, to), (relay) => {
-      setImmediate(() => relay.close());
+      setImmediate(() => {
+        for (const chunk of rest) relay.send(chunk);
+        relay.close(true);
+      });
       return { received() {}, drained() {}, ended() {}, closed() {} };
     });
   }
 
   /** The session of a relayed stream has moved to another node, or to this one. */
-  #goOn(transport: Transport, to: NextHome, chunks: readonly Buffer[], hasEnded: boolean): void {
+  #goOn(transport: Transport, to: NextHome, chunks: readonly Buffer[], { hasEnded, isClosed }: ConnectionState): void {
     let pipe: Pipe | undefined;
     if (this.#parts.isSelf(to.peer)) this.#parts.arrived(transport, to.ticket);
     else {
@@ -170,6 +174,7 @@ export class Gateway {
     const { reader } = transport;
     for (const chunk of chunks) reader.received(chunk);
     if (hasEnded) reader.ended();
+    if (isClosed) reader.closed();
     if (reader.hasPaused !== true && pipe?.isPaused !== true) transport.resume();
   }
 
