@@ -43,6 +43,7 @@ function joined(
       answer: async ({ payload }) => `answer to ${payload}`,
     },
     acts,
+    answers: () => false,
     isMember: ({ id, epoch }) => id === verona.id && epoch === verona.epoch,
     unknownPeer: () => {},
     viewAnnounced: () => {},

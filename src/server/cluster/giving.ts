@@ -54,6 +54,8 @@ export interface GivingParts {
   at(version: number): Promise<void>;
   /** Resolves when everything sent before is confirmed. */
   allConfirmed(): Promise<void>;
+  /** Goes on with what has been received for slots in a new state. */
+  resumeInbox(): void;
   /** These slots remained here after all. */
   stayed(slots: ReadonlySet<number>): void;
   changed(): void;
@@ -119,13 +121,17 @@ export class Giving {
       this.#enter(finishing, slots);
       await this.#parts.options.pausing(slots);
       await this.#parts.idle(slots);
+      // Messages sent for these addresses must arrive before those that their new homes send. Until they are handled,
+      // questions to these addresses are answered: the handling may depend on them.
+      this.#parts.resumeInbox();
+      await this.#parts.allConfirmed();
       await this.#parts.options.finishing(slots);
       this.#enter(stopping, slots);
+      await this.#parts.idle(slots);
       // Whoever has not seen the last view has still to take what was handed over with it.
       await this.#parts.at(claimed.version);
       await this.#sendState(slots, targets);
-      // Messages sent for these addresses must arrive before those that their new homes send.
-      await this.#parts.allConfirmed();
+      await Promise.all([...new Set(targets.values())].map((member) => this.#parts.link(member)?.statesConfirmed()));
       await this.#parts.options.storage.flush();
       if (this.#parts.isOver()) return;
       this.#parts.adopt(await this.#parts.views.change((view) => this.#handedOver(view, targets)));

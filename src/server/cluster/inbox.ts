@@ -46,6 +46,8 @@ export interface InboxParts {
   readonly receiver: Receiver;
   /** Whether this node acts for a slot. */
   acts(slot: number): boolean;
+  /** Whether questions for a slot are answered here, though it is about to move: the work of others may depend on them. */
+  answers(slot: number): boolean;
   /** Whether a node is a member in this node's view. */
   isMember(node: NodeName): boolean;
   /** A node that is not a member in this node's view has connected. */
@@ -342,7 +344,11 @@ export class Inbox {
         this.#queues.delete(bare);
         return;
       }
-      if (this.#isClosed || !this.#parts.acts(next.slot)) return;
+      if (this.#isClosed) return;
+      if (!this.#parts.acts(next.slot)) {
+        if (this.#parts.answers(next.slot)) this.#answerAll(queue);
+        return;
+      }
       queue.entries.shift();
       // A delivery that a handler sends to its own address must not run inside the handler.
       queue.isRunning = true;
@@ -356,6 +362,15 @@ export class Inbox {
       }
       queue.isRunning = false;
     }
+  }
+
+  /** Stanzas wait for the new home. */
+  #answerAll(queue: Queue): void {
+    const isQuestion = ({ frame }: Entry): boolean => frame.question !== undefined;
+    const questions = queue.entries.filter(isQuestion);
+    if (questions.length === 0) return;
+    queue.entries.splice(0, Number.POSITIVE_INFINITY, ...queue.entries.filter((entry) => !isQuestion(entry)));
+    for (const entry of questions) void this.#handle(entry);
   }
 
   /** Never rejects. */

@@ -157,6 +157,13 @@ export class Link {
     while (!areConfirmed() && !this.#isClosed) await new Promise<void>((resolve) => this.#confirmWaiters.push(resolve));
   }
 
+  /** Resolves when the peer has everything that was handed over by `state`. */
+  async statesConfirmed(): Promise<void> {
+    const areConfirmed = (): boolean =>
+      ![...this.#unconfirmed.values()].some(({ message }) => message.kind === 'state');
+    while (!areConfirmed() && !this.#isClosed) await new Promise<void>((resolve) => this.#confirmWaiters.push(resolve));
+  }
+
   /** For a peer that is gone. Returns the unconfirmed parcels in order, marked as possibly handled. */
   close(): Parcel[] {
     if (this.#isClosed) return [];
