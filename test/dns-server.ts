@@ -31,7 +31,8 @@ export class DnsServer {
   }
 
   static async open(zone: Zone): Promise<DnsServer> {
-    const socket = createSocket('udp4').bind(0, '127.0.0.1');
+    // As many questions as come at once.
+    const socket = createSocket({ type: 'udp4', recvBufferSize: 4_194_304 }).bind(0, '127.0.0.1');
     await once(socket, 'listening');
     return new DnsServer(socket, zone);
   }

@@ -19,9 +19,10 @@ for (const [address, password] of Object.entries(accounts)) {
 await server.start();
 // The parent process is gone.
 process.stdin.on('end', () => process.exit(2));
-// Each line is a step of the wall clock, in ms, and is answered by one.
+// Each line is a step of the wall clock, in ms, or `collect`, and is answered by one.
 createInterface(process.stdin).on('line', (line) => {
-  clocks.step(Number(line));
+  if (line === 'collect') for (let n = 0; n < 2; n++) globalThis.gc?.();
+  else clocks.step(Number(line));
   console.log(line);
 });
 process.on('SIGTERM', () => {

@@ -29,6 +29,8 @@ export interface ServerOptions {
   /** Laid over the usual configuration, table by table. */
   readonly config?: Readonly<Record<string, unknown>>;
   readonly accounts: Readonly<Record<string, string>>;
+  /** Options of Node. */
+  readonly node?: readonly string[];
   /** The data folder; default: a temporary one, which goes with the server. */
   readonly data?: string;
 }
@@ -96,6 +98,7 @@ export class ServerProcess {
   readonly data: string;
   readonly #isOurs: boolean;
   readonly #accounts: Readonly<Record<string, string>>;
+  readonly #node: readonly string[];
   #config: Record<string, unknown>;
   #process: ChildProcess | undefined;
   #lines: Interface | undefined;
@@ -103,10 +106,11 @@ export class ServerProcess {
   /** Its log lines over all starts, as JSON. */
   readonly log: string[] = [];
 
-  private constructor(data: string, isOurs: boolean, { config = {}, accounts }: ServerOptions) {
+  private constructor(data: string, isOurs: boolean, { config = {}, accounts, node = [] }: ServerOptions) {
     this.data = data;
     this.#isOurs = isOurs;
     this.#accounts = accounts;
+    this.#node = node;
     this.#config = merged({ ...usual, data }, config);
   }
 
@@ -126,7 +130,9 @@ export class ServerProcess {
   async start({ clock = 0 } = {}): Promise<void> {
     this.#config = merged(this.#config, { listen: await withPorts(this.#config.listen as Listen) });
     const settings: Settings = { config: this.#config, accounts: this.#accounts, clock };
-    const child = spawn(process.execPath, [program, JSON.stringify(settings)], { stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [...this.#node, program, JSON.stringify(settings)], {
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
     this.#process = child;
     const lines = createInterface(child.stdout);
     this.#lines = lines;
@@ -144,9 +150,18 @@ export class ServerProcess {
 
   /** Sets the wall clock of the running server forward or back. */
   async step(ms: number): Promise<void> {
+    await this.#tell(String(ms), 'a step of the clock');
+  }
+
+  /** Collects garbage, if it was started with `--expose-gc`. */
+  async collect(): Promise<void> {
+    await this.#tell('collect', 'a garbage collection');
+  }
+
+  async #tell(line: string, what: string): Promise<void> {
     const answered = once(this.#lines!, 'line');
-    this.#process!.stdin!.write(`${ms}\n`);
-    await within(patience, 'a step of the clock', () => answered);
+    this.#process!.stdin!.write(`${line}\n`);
+    await within(patience, what, () => answered);
   }
 
   /** The port at an address; by default the last one that was configured. */

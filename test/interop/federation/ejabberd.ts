@@ -10,13 +10,14 @@ ERL_LIBS=$(sed -n "s/^ *\\(export \\)\\{0,1\\}ERL_LIBS='\\{0,1\\}\\([^']*\\)'\\{
 export ERL_LIBS
 exec erl "$@"
 `;
-const address = '127.0.1.3';
+const usualAddress = '127.0.1.3';
 
-export async function ejabberd({ dns, authority, accounts }: PeerOptions): Promise<Peer> {
+export async function ejabberd(options: PeerOptions): Promise<Peer> {
+  const { dns, authority, accounts, name: server = 'ejabberd', address = usualAddress, isLean = false } = options;
   const run = await Program.create('ejabberd');
   const [c2s, s2s, directTls, api] = (await freePorts(address, 4)) as [number, number, number, number];
   const [six] = (await freePorts('::1', 1)) as [number];
-  const domains = Object.fromEntries(ways.map((way) => [way, domainOf('ejabberd', way)])) as Record<Way, string>;
+  const domains = Object.fromEntries(ways.map((way) => [way, domainOf(server, way)])) as Record<Way, string>;
   const certificates: string[] = [];
   for (const way of ways) {
     const names = [domains[way], roomsOf(domains[way])];
@@ -31,7 +32,7 @@ export async function ejabberd({ dns, authority, accounts }: PeerOptions): Promi
   );
   const config = {
     hosts: Object.values(domains),
-    loglevel: 'info',
+    loglevel: isLean ? 'warning' : 'info',
     certfiles: certificates,
     ca_file: authorities,
     listen: [
@@ -57,8 +58,8 @@ export async function ejabberd({ dns, authority, accounts }: PeerOptions): Promi
       mod_disco: {},
       mod_http_api: {},
       mod_last: {},
-      mod_mam: { default: 'always' },
-      mod_muc: { access_create: 'all', default_room_options: { mam: true } },
+      ...(!isLean && { mod_mam: { default: 'always' } }),
+      mod_muc: { access_create: 'all', default_room_options: { mam: !isLean } },
       mod_offline: {},
       mod_ping: {},
       mod_privacy: {},
@@ -80,7 +81,7 @@ export async function ejabberd({ dns, authority, accounts }: PeerOptions): Promi
   await run.writes('start', script);
   let isRegistered = false;
   return {
-    name: 'ejabberd',
+    name: server,
     ways: new Set(ways.filter((way) => way !== 'managed' && (way !== 'bidi' || hasBidi))),
     looksNamesUp: false,
     c2s: { host: address, port: c2s },
@@ -89,9 +90,9 @@ export async function ejabberd({ dns, authority, accounts }: PeerOptions): Promi
     six: { host: '::1', port: six },
     log: run.log,
     start: async () => {
-      const options = ['-noinput', '+K', 'true', '-mnesia', 'dir', `"${run.folder}/database"`, '-s', 'ejabberd'];
+      const flags = ['-noinput', '+K', 'true', '-mnesia', 'dir', `"${run.folder}/database"`, '-s', 'ejabberd'];
       const env = { EJABBERD_CONFIG_PATH: file, EJABBERD_LOG_PATH: `${run.folder}/ejabberd.log`, ERL_INETRC: inetrc };
-      await run.start({ program: 'sh', args: [`${run.folder}/start`, ...options], env }, address, c2s);
+      await run.start({ program: 'sh', args: [`${run.folder}/start`, ...flags], env }, address, c2s);
       if (isRegistered) return;
       for (const [bare, password] of Object.entries(accounts)) {
         const [user, host] = bare.split('@');
@@ -104,6 +105,9 @@ export async function ejabberd({ dns, authority, accounts }: PeerOptions): Promi
     stop: () => run.end('SIGTERM'),
     kill: () => run.end('SIGKILL'),
     close: () => run.close(),
+    get pid() {
+      return run.pid;
+    },
     complaints: () => run.log.filter((line) => /\[(error|critical)\]/.test(line)),
   };
 }

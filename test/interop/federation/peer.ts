@@ -44,6 +44,10 @@ export interface Peer {
   stop(): Promise<void>;
   kill(): Promise<void>;
   close(): Promise<void>;
+  /** Of the running process. */
+  readonly pid: number;
+  /** Collects garbage, where that can be asked for. */
+  collect?(): Promise<void>;
   /** What it logged last. */
   readonly log: readonly string[];
   /** What it logged and must not have. */
@@ -56,4 +60,12 @@ export interface PeerOptions {
   readonly authority: Authority;
   /** Passwords by bare address. */
   readonly accounts: Readonly<Record<string, string>>;
+  /** Its domains are named after it. Default: the program's name. */
+  readonly name?: string;
+  /** Where it listens. Default: an address of each program. */
+  readonly address?: string;
+  /** For measurements: no archive, no debug log, no limits on rates. */
+  readonly isLean?: boolean;
+  /** Waxwing: whether streams carry stanzas both ways (XEP-0288). Default: yes. */
+  readonly isBidirectional?: boolean;
 }

@@ -87,6 +87,11 @@ export class Program {
     });
   }
 
+  get pid(): number {
+    assert.ok(this.#child?.pid !== undefined, `${this.#name} was not started`);
+    return this.#child.pid;
+  }
+
   get isRunning(): boolean {
     return this.#child !== undefined && this.#child.exitCode === null && this.#child.signalCode === null;
   }

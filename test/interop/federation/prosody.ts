@@ -4,7 +4,7 @@ import { domainOf, type Peer, type PeerOptions, roomsOf, type Way, ways } from '
 import { freePorts, Program } from './program.js';
 
 const program = process.env.WAXWING_INTEROP_PROSODY ?? 'prosody';
-const address = '127.0.1.2';
+const usualAddress = '127.0.1.2';
 
 /** What a domain of a way has besides. */
 const modulesOf: Partial<Record<Way, string>> = {
@@ -13,7 +13,8 @@ const modulesOf: Partial<Record<Way, string>> = {
   managed: '"smacks"',
 };
 
-export async function prosody({ dns, authority, accounts }: PeerOptions): Promise<Peer> {
+export async function prosody(options: PeerOptions): Promise<Peer> {
+  const { dns, authority, accounts, name: server = 'prosody', address = usualAddress, isLean = false } = options;
   const run = await Program.create('prosody');
   const [c2s, s2s, directTls] = (await freePorts(address, 3)) as [number, number, number];
   const [six] = (await freePorts('::1', 1)) as [number];
@@ -22,10 +23,10 @@ export async function prosody({ dns, authority, accounts }: PeerOptions): Promis
     await run.writes(`certificates/${name}.key`, key);
   };
   for (const way of ways) {
-    const domain = domainOf('prosody', way);
+    const domain = domainOf(server, way);
     await write(domain, authority.issue([domain, roomsOf(domain)], way === 'dialback' ? 'servers' : 'both'));
   }
-  const rooms = roomsOf(domainOf('prosody', 'external'));
+  const rooms = roomsOf(domainOf(server, 'external'));
   await write(rooms, authority.issue([rooms]));
   const ca = await run.writes('authority.crt', authority.certificate);
   await run.writes('data/.keep', '');
@@ -36,7 +37,7 @@ export async function prosody({ dns, authority, accounts }: PeerOptions): Promis
 pidfile = "${run.folder}/prosody.pid"
 data_path = "${run.folder}/data"
 certificates = "${run.folder}/certificates"
-log = { { levels = { min = "debug" }, to = "file", filename = "${run.folder}/prosody.log" }, { levels = { min = "info" }, to = "console" } }
+log = { { levels = { min = "${isLean ? 'warn' : 'debug'}" }, to = "file", filename = "${run.folder}/prosody.log" }, { levels = { min = "info" }, to = "console" } }
 plugin_paths = {}
 interfaces = { "${address}" }
 c2s_ports = { ${c2s} }
@@ -61,12 +62,12 @@ storage = "internal"
 smacks_hibernation_time = 60
 modules_enabled = {
   "disco", "roster", "saslauth", "tls", "blocklist", "bookmarks", "carbons", "pep", "private", "vcard4", "vcard_legacy",
-  "ping", "time", "uptime", "version", "mam", "posix",
+  "ping", "time", "uptime", "version", ${isLean ? '' : '"mam", '}"posix",
 }
 archive_expires_after = "never"
-${ways.map((way) => `VirtualHost "${domainOf('prosody', way)}"\n  modules_enabled = { ${modulesOf[way] ?? ''} }`).join('\n')}
+${ways.map((way) => `VirtualHost "${domainOf(server, way)}"\n  modules_enabled = { ${modulesOf[way] ?? ''} }`).join('\n')}
 Component "${rooms}" "muc"
-  modules_enabled = { "muc_mam" }
+  modules_enabled = { ${isLean ? '' : '"muc_mam"'} }
   restrict_room_creation = false
 `,
   );
@@ -80,7 +81,7 @@ Component "${rooms}" "muc"
     await run.writes(file, `return { ["password"] = "${password}" };\n`);
   }
   return {
-    name: 'prosody',
+    name: server,
     ways: new Set(ways),
     looksNamesUp: true,
     c2s: { host: address, port: c2s },
@@ -92,6 +93,9 @@ Component "${rooms}" "muc"
     stop: () => run.end('SIGTERM'),
     kill: () => run.end('SIGKILL'),
     close: () => run.close(),
+    get pid() {
+      return run.pid;
+    },
     complaints: () => run.log.filter((line) => /\berror\b/.test(line)),
   };
 }
