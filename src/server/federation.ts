@@ -7,11 +7,14 @@ import { monotonic, wall } from './clock.js';
 import { networks } from './config/address.js';
 import { type Config, isFederated } from './config/schema.js';
 import { type Dialed, dial, dialPlace } from './dialing.js';
+import type { Membership } from './membership.js';
 import type { DomainFigures, FederationFigures } from './metrics.js';
 import type { Admission } from './routing/admission.js';
+import { Forwarding } from './routing/forwarding.js';
 import type { LocalHost } from './routing/host.js';
 import { type Destination, type Router, serverOrigin } from './routing/router.js';
-import { StreamError } from './stanza/errors.js';
+import { type StanzaError, StreamError } from './stanza/errors.js';
+import type { Stanza } from './stanza/stanza.js';
 import type { StreamParts } from './stream/handler.js';
 import type { ArrivalsParts } from './stream/s2s/arrivals.js';
 import { outboxBounds } from './stream/s2s/delivery.js';
@@ -37,8 +40,8 @@ export interface FederationParts extends StreamParts {
   config(): Config;
   readonly admission: Admission;
   readonly router: Router;
-  /** Relays streams between the nodes of a cluster; undefined if the server is not a node of one. */
-  readonly gateway: object | undefined;
+  /** The cluster that the server is a node of. */
+  readonly membership: Membership | undefined;
   readonly certificates: Certificates;
   /** The host that a local domain belongs to. */
   host(domain: string): LocalHost;
@@ -67,6 +70,9 @@ export class Federation {
   readonly #incoming = new Set<IncomingStream>();
   readonly #sessions: ServerSessions;
   readonly #remotes: Remotes;
+  /** The way to other servers: in a cluster it leads to the homes of their domains. */
+  readonly #way: Destination;
+  readonly #forwarding: Forwarding | undefined;
   readonly #policy: Policy;
   readonly #visits: Visits;
   readonly #timer: NodeJS.Timeout;
@@ -77,9 +83,9 @@ export class Federation {
   /** Registers itself as the router's destination for remote domains. */
   constructor(parts: FederationParts) {
     this.#parts = parts;
-    const { router, certificates, host } = parts;
+    const { router, certificates, host, membership } = parts;
     const { dialback_secret, dns_servers } = parts.config().s2s;
-    const keys = new DialbackKeys(dialback_secret);
+    const keys = new DialbackKeys(dialback_secret || (membership?.dialbackSecret ?? ''));
     const dns = dnsResolver(dns_servers);
     this.#policy = new Policy(parts);
     this.#visits = new Visits({ ...parts, policy: this.#policy, certifies: certifiesServer });
@@ -87,7 +93,10 @@ export class Federation {
       ...parts,
       domains: this.domains,
       host: (domain) => (router.destination(domain) === router.remote ? undefined : host(domain)),
+      arrive: (stanza, origin) => router.arrive(stanza, origin),
     };
+    const refuse = (stanza: Stanza, error: StanzaError) =>
+      host(stanza.from!.domain).refuse(stanza, error, serverOrigin);
     this.#remotes = new Remotes({
       ...parts,
       arrivals,
@@ -96,8 +105,20 @@ export class Federation {
       domains: this.domains,
       certifies: certifiesServer,
       dial: (pair, places) => this.#dial(pair, dns, places),
-      refuse: (stanza, error) => host(stanza.from!.domain).refuse(stanza, error, serverOrigin),
+      refuse,
     });
+    this.#forwarding =
+      membership &&
+      new Forwarding({
+        inner: this.#remotes,
+        homeOf: (domain) => membership.node.toAsk(domain),
+        departures: membership.departures,
+        bounds: () => outboxBounds(parts.config()),
+        budget: { most: () => parts.config().s2s.queue_bytes, used: 0 },
+        limitHit: () => parts.limitHit('s2s.queue_bytes'),
+        refuse,
+      });
+    this.#way = this.#forwarding ?? this.#remotes;
     this.#sessions = new ServerSessions({
       bounds: () => outboxBounds(parts.config()),
       limitHit: (limit) => parts.limitHit(limit),
@@ -119,7 +140,11 @@ export class Federation {
       },
       proved: (domain) => this.#remotes.isBack(domain),
       closed: (stream) => void this.#incoming.delete(stream),
+      peers: membership?.peers,
     };
+    membership?.peers.serve('server', (transport, at) => this.connected(transport, at));
+    if (membership !== undefined)
+      membership.streams = { halt: (moves) => this.#halt(moves), go: () => this.#forwarding?.go() };
     this.#prober = new Prober({
       ...parts,
       policy: this.#policy,
@@ -131,10 +156,8 @@ export class Federation {
       certificate: (connection, domain) => inspectPeer(connection, domain, wall()),
       now: monotonic,
     });
-    if (this.needsSecret)
-      parts.log.warn('s2s.dialback_secret is not set: other servers may refuse streams from the nodes of this cluster');
     this.#before = router.remote;
-    router.remote = this.#remotes;
+    router.remote = this.#way;
     router.peerStreams = () =>
       this.describe()
         .filter(({ state }) => state === 'open')
@@ -163,7 +186,7 @@ export class Federation {
       incoming: this.#incoming.size,
       unauthenticated: this.#visits.unproved,
       outgoing: streams,
-      waitingBytes,
+      waitingBytes: waitingBytes + (this.#forwarding?.waitingBytes ?? 0),
       refusals,
       domains: () => this.#domainFigures(),
     };
@@ -184,7 +207,7 @@ export class Federation {
 
   /** Starts an incoming stream. `at` is the time of the accept, in ms (`monotonic`). */
   connected(transport: Transport, at: number): void {
-    if (this.#parts.router.remote !== this.#remotes) {
+    if (this.#parts.router.remote !== this.#way) {
       transport.destroy();
       return;
     }
@@ -257,11 +280,6 @@ export class Federation {
     return this.#incomingParts.host(domain) !== undefined;
   }
 
-  /** XEP-0220: any node may be asked about a key that another one has made. */
-  get needsSecret(): boolean {
-    return this.#parts.gateway !== undefined && this.#parts.config().s2s.dialback_secret === '';
-  }
-
   // --- administration ---------------------------------------------------------------------------------------------
 
   /** All streams, sorted by remote domain. */
@@ -309,8 +327,21 @@ export class Federation {
     ]);
   }
 
-  /** Closes all streams with `system-shutdown`. */
+  /**
+   * The streams of some remote domains move to other nodes: what was not sent yet will go there. Incoming streams stay:
+   * what they bring goes there as well.
+   */
+  #halt(moves: (remote: string) => boolean): void {
+    this.#forwarding?.halt(moves);
+    this.#forwarding?.return(this.#remotes.surrender(moves));
+  }
+
+  /** Closes all streams with `system-shutdown`. Stanzas that wait go to the nodes that take over, if there are any. */
   close(): void {
+    if (this.#parts.membership?.hasOthers === true) {
+      this.#forwarding?.stop();
+      this.#forwarding?.return(this.#remotes.surrender(() => true));
+    }
     this.#remotes.close();
     for (const stream of this.#incoming) stream.close(new StreamError('system-shutdown'));
   }

@@ -311,6 +311,7 @@ class WaxwingServer implements Server {
       router: this.#router,
       hosts: () => this.#hosts.values(),
       log: this.logs.area('components'),
+      wayTo: (component) => this.#membership?.wayTo(component, shared) ?? component,
     });
     this.certificates = await Certificates.open({
       config: this.config,
@@ -386,6 +387,8 @@ class WaxwingServer implements Server {
       queues: this.#queues,
       shares: this.#shares,
       gateway: this.#membership?.gateway,
+      membership: this.#membership,
+      throttle: this.#failures.throttle,
       limitHit: (limit: string) => this.metrics.limitHit(limit),
       closed: (stream: ClientStream) => void this.#streams.delete(stream),
       tlsFailed: () => void this.#counts.tlsFailures++,
@@ -394,7 +397,8 @@ class WaxwingServer implements Server {
     };
     const connected = (transport: Transport, at: number, continued?: Continued | FollowedSession) =>
       void this.#streams.add(new ClientStream(transport, server, at, continued));
-    this.#membership?.serve((this.#connected = connected));
+    const componentConnected = (transport: Transport, at: number) => this.components.connected(transport, at, server);
+    this.#membership?.serve((this.#connected = connected), componentConnected);
     this.#alone = this.#options.remote ? 'the program has its own way to other servers' : whyAlone(this.config);
     if (this.#alone === undefined)
       this.#federation = new Federation({ ...server, host: (name) => this.#hostNamed(name) });
@@ -406,8 +410,7 @@ class WaxwingServer implements Server {
         this.#counts.opened[transport.kind]++;
         connected(transport, at);
       },
-      componentConnected: (transport, at) =>
-        this.components.connected(transport, at, { ...server, throttle: this.#failures.throttle }),
+      componentConnected,
       // A denied page must look like a missing one.
       http: (request, response) => {
         if (!this.#metricsPage.answer(request, response)) void this.#httpRouter.answer(request, response);
@@ -559,7 +562,7 @@ class WaxwingServer implements Server {
     this.disk.stop();
     this.#idleMemory?.stop();
     const closing = this.#listeners?.close();
-    this.#membership?.gateway.stop();
+    this.#membership?.stop();
     this.#httpRouter.stop();
     // One deadline for everything that depends on clients. Storage may take as long as it needs.
     const grace = (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000;

@@ -5,7 +5,7 @@ import { type Storage, StorageError } from '../storage/contract.js';
 import type { Usages } from '../storage/usage.js';
 import { around } from '../storage/wrappers.js';
 import type { Accounts } from './accounts/index.js';
-import type { Jid } from './address/jid.js';
+import { Jid } from './address/jid.js';
 import type { Handed } from './cluster/giving.js';
 import { ClusterNode } from './cluster/node.js';
 import { type RelayPeer, Relays } from './cluster/relay.js';
@@ -13,13 +13,20 @@ import { slotOf } from './cluster/slots.js';
 import type { Member } from './cluster/view.js';
 import type { Network } from './cluster/wire.js';
 import { Elsewhere, type ElsewhereParts } from './routing/elsewhere.js';
+import { Forwarding } from './routing/forwarding.js';
 import type { LocalHost } from './routing/host.js';
 import type { Receipt } from './routing/link.js';
-import type { Router } from './routing/router.js';
+import type { Destination, Router } from './routing/router.js';
 import { idsEnd, idsFrom, setNode } from './stanza/ids.js';
 import type { Stanza } from './stanza/stanza.js';
 import { Gateway, type GatewayParts } from './stream/c2s/gateway.js';
+import type { Component } from './stream/component/component.js';
+import type { StreamParts } from './stream/handler.js';
+import { PeerGateway } from './stream/peer-gateway.js';
+import { sharedSecret } from './stream/s2s/shared-secret.js';
 import type { Sessions } from './stream/sessions/index.js';
+import { verifiedNames } from './tls/server.js';
+import type { Transport } from './transport/transport.js';
 
 export interface ClusterOptions {
   /** Unique in the cluster, and the same at each start. */
@@ -51,15 +58,29 @@ const handedSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('memory'), host: z.string(), name: z.string(), bare: z.string(), state: z.unknown() }),
 ]);
 
+/** Streams with other servers, while the homes of their domains move. */
+export interface MovingStreams {
+  /** What was not sent for these domains waits, from now on until `go`. */
+  halt(moves: (domain: string) => boolean): void;
+  /** It goes to the homes of its domains. */
+  go(): void;
+}
+
 export class Membership {
   /** The node's storage: detects when other nodes have fenced it off. */
   readonly storage: Storage;
   readonly node: ClusterNode;
   /** Hands clients' streams over to the homes of their accounts, and takes those that other nodes hand over. */
   readonly gateway: Gateway;
+  /** The same for streams of other servers and components. */
+  readonly peers: PeerGateway;
 
   readonly #relays: Relays;
-  readonly #elsewhere: Elsewhere;
+  readonly #components: Component[] = [];
+  /** From which the keys of server dialback are derived, unless the configuration has one. */
+  dialbackSecret = '';
+  /** Streams with other servers. */
+  streams: MovingStreams | undefined;
   /** Begins a stream that another node hands over. Undefined until the server has started. */
   #serve: GatewayParts['connected'] | undefined;
   readonly #parts: MembershipParts;
@@ -70,16 +91,19 @@ export class Membership {
     node: ClusterNode,
     storage: Storage,
     parts: MembershipParts,
-    elsewhere: Elsewhere,
+    readonly departures: Elsewhere,
     { address, network }: ClusterOptions,
   ) {
-    this.#elsewhere = elsewhere;
     this.node = node;
     this.storage = storage;
     this.#parts = parts;
+    const ways = {
+      homeOf: (jid: Jid) => this.#peerFor(jid),
+      open: (...args: Parameters<GatewayParts['open']>) => this.#relays.open(...args),
+    };
+    this.peers = new PeerGateway({ ...ways, verifiedNames });
     this.gateway = new Gateway({
-      homeOf: (jid) => this.#peerFor(jid),
-      open: (peer, opening, events) => this.#relays.open(peer, opening, events),
+      ...ways,
       connected: (transport, at, continued) => {
         if (this.#serve === undefined) throw new Error('a stream was handed over before the server has started');
         this.#serve(transport, at, continued);
@@ -92,7 +116,7 @@ export class Membership {
       address,
       network,
       isMember: ({ id, epoch }) => node.view.members.some((one) => one.id === id && one.epoch === epoch),
-      accept: (opening, relay) => this.gateway.accept(opening, relay),
+      accept: (opening, relay) => this.peers.accept(opening, relay) ?? this.gateway.accept(opening, relay),
       failed: (error) => parts.log.warn({ err: error }, 'a stream from another node could not be taken'),
     });
   }
@@ -138,13 +162,40 @@ export class Membership {
   }
 
   /** Takes streams that other nodes hand over from now on. */
-  serve(connected: GatewayParts['connected']): void {
+  serve(connected: GatewayParts['connected'], componentConnected: (transport: Transport, at: number) => void): void {
     this.#serve = connected;
+    this.peers.serve('component', componentConnected);
   }
 
-  /** Streams of nodes that are gone end. */
+  /** Whether other nodes can take over what this one has. */
+  get hasOthers(): boolean {
+    return this.node.view.members.some(({ id, isLeaving }) => id !== this.node.name.id && !isLeaving);
+  }
+
+  /** The way to a component: to the home of its domain. */
+  wayTo(component: Component, { config, limitHit }: Pick<StreamParts, 'config' | 'limitHit'>): Destination {
+    this.#components.push(component);
+    return new Forwarding({
+      inner: component,
+      homeOf: (domain) => this.node.toAsk(domain),
+      departures: this.departures,
+      bounds: () => component.bounds,
+      budget: { most: () => config().limits.component_queue_bytes, used: 0 },
+      limitHit: () => limitHit('component_queue_bytes'),
+      refuse: (stanza, error) => component.refuse(stanza, error),
+    });
+  }
+
+  /** This node stops: closes relayed streams, so that their peers connect to another node. */
+  stop(): void {
+    this.gateway.stop();
+    this.peers.stop();
+  }
+
+  /** Streams of nodes that are gone end, and those of components that have moved. */
   viewed(): void {
     this.#relays.part();
+    for (const component of this.#components) if (this.peers.isElsewhere(component.domain)) component.leaves();
   }
 
   #peerFor(jid: Jid): RelayPeer | undefined {
@@ -156,6 +207,7 @@ export class Membership {
   async enter(): Promise<void> {
     await this.node.enter();
     setNode(this.node.number);
+    this.dialbackSecret = await sharedSecret(this.storage);
     await this.#restoring;
   }
 
@@ -190,11 +242,15 @@ export class Membership {
     const event = { concerns: (bare: string) => slots.has(slotOf(bare)) };
     for (const host of this.#parts.hosts.values()) await host.emit('leaving', event);
     await this.#parts.accounts().writeLogins();
+    const moves = this.#in(slots);
+    this.streams?.halt((domain) => moves(Jid.parse(domain)));
   }
 
   /** Describes what is in memory for these slots. */
   async *describe(slots: ReadonlySet<number>): AsyncGenerator<Handed> {
     const written = (handed: z.input<typeof handedSchema>): string => JSON.stringify(handed);
+    // Nothing of a domain that moves arises here any more.
+    this.streams?.go();
     yield { slot: undefined, state: written({ kind: 'node', from: idsEnd() }) };
     if (this.#parts.isStopping()) return;
     for await (const { jid, session } of this.#parts.sessions().moving.describe(this.#in(slots)))
@@ -216,6 +272,7 @@ export class Membership {
   }
 
   stayed(slots: ReadonlySet<number>): void {
+    this.streams?.go();
     this.#parts.sessions().moving.stayed(this.#in(slots));
   }
 
@@ -252,7 +309,7 @@ export class Membership {
   forward(to: Jid, stanza: Stanza, receipt: Receipt | undefined): void {
     // A message that is stored is sent by its new home.
     if (receipt?.reference !== undefined && receipt.reference !== '') return;
-    this.#elsewhere.forward(this.node.of(to), stanza, to);
+    this.departures.forward(this.node.of(to), stanza, to);
   }
 }
 

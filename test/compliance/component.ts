@@ -157,7 +157,7 @@ export interface ComponentScene extends Scene {
   component(domain: string): ComponentPeer;
 }
 
-/** A scenario with components: their tables, without the secret. A component is connected to one node alone. */
+/** A scenario with components: their tables, without the secret. In a cluster each node asks it. */
 export function withComponents(
   title: string,
   components: Readonly<Record<string, Readonly<Record<string, unknown>>>>,

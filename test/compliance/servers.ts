@@ -29,6 +29,8 @@ export interface ServerOptions {
   readonly host?: Readonly<Record<string, unknown>>;
   /** Its storage. Default: one in memory. */
   readonly storage?: () => Storage;
+  /** Default: as WAXWING_NODES says. */
+  readonly nodes?: number;
 }
 
 /** Servers, by the domain of each. */
@@ -66,7 +68,7 @@ export class Servers {
   }
 
   async #start(domain: string, options: ServerOptions): Promise<void> {
-    const { certificate, s2s = {}, limits = {}, modules = {}, host = {}, hosts = {}, log, storage } = options;
+    const { certificate, s2s = {}, limits = {}, modules = {}, host = {}, hosts = {}, log, storage, nodes } = options;
     const name = certificate === undefined ? domain : `${domain}-other`;
     if (certificate !== undefined) this.#write(name, certificate);
     for (const [other, pem] of Object.entries(hosts)) this.#write(other, pem);
@@ -85,10 +87,10 @@ export class Servers {
       ...(log && { log }),
     };
     this.#configs.set(domain, config);
-    // Other servers find one port.
-    const stage = await Stage.open({ nodes: 1, config, ...(storage && { storage }) });
+    const stage = await Stage.open({ config, ...(nodes && { nodes }), ...(storage && { storage }) });
     this.#stages.set(domain, stage);
-    this.leads(domain, stage.port('s2s'));
+    // Other servers find one port; of several nodes, that of the last.
+    this.leads(domain, stage.port('s2s', stage.nodes.at(-1)));
   }
 
   /** From now on DNS resolves the servers of a domain and its services to a port of 127.0.0.1. */

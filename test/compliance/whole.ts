@@ -50,6 +50,26 @@ export function whole(nodes: readonly Server[], homeOf: HomeOf): Server {
       of: (owner) => home(owner).usages.of(owner),
       changed: (owner) => home(owner).usages.changed(owner),
     }),
+    components: {
+      get figures() {
+        return first!.components.figures.map((one, at) => {
+          const same = nodes.map(({ components }) => components.figures[at]!);
+          const total = (count: (of: typeof one) => number) => same.reduce((so, of) => so + count(of), 0);
+          return {
+            domain: one.domain,
+            connections: same.flatMap(({ connections }) => connections),
+            received: total(({ received }) => received),
+            sent: total(({ sent }) => sent),
+            refusedLogins: total(({ refusedLogins }) => refusedLogins),
+            waitingBytes: total(({ waitingBytes }) => waitingBytes),
+          };
+        });
+      },
+      kick: (domain) => {
+        const closed = nodes.map(({ components }) => components.kick(domain));
+        return closed.includes(undefined) ? undefined : closed.reduce<number>((so, count) => so + (count ?? 0), 0);
+      },
+    },
     writtenBy: (bare) => home(bare).writtenBy(bare),
     disk: {
       get space() {

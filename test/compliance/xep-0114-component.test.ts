@@ -67,8 +67,7 @@ function play(
       'hidden.localhost': { secret, listed: false },
     },
   };
-  // A component is connected to one node alone.
-  scenario(title, { config: whole, alone, nodes: 1 }, async (scene) => {
+  scenario(title, { config: whole, alone }, async (scene) => {
     const made: ComponentPeer[] = [];
     const component = (domain = 'mantua') => {
       const peer = new ComponentPeer(scene.stage.port('component'), domain, secret);

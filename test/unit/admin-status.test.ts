@@ -11,7 +11,7 @@ const data: StatusData = {
   node: 'v20.0.0',
   hosts: ['montague.example'],
   listening: [{ kind: 'c2s', address: '::', port: 5222 }],
-  federation: { incoming: 1, outgoing: 2, needsSecret: false },
+  federation: { incoming: 1, outgoing: 2 },
   connections: { tcp: 3, websocket: 0 },
   sessions: 4,
   hibernating: 1,

@@ -10,8 +10,6 @@ const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as
 interface StreamsData {
   readonly incoming: number;
   readonly outgoing: number;
-  /** Whether it is a node of a cluster and s2s.dialback_secret is missing. */
-  readonly needsSecret: boolean;
 }
 
 export interface StatusData {
@@ -97,7 +95,7 @@ export const status = serverCommand({
 function federationOf({ federation }: Server): StatusData['federation'] {
   if (typeof federation === 'string') return federation;
   const { incoming, outgoing } = federation.figures;
-  return { incoming, outgoing, needsSecret: federation.needsSecret };
+  return { incoming, outgoing };
 }
 
 const streams = ({ incoming, outgoing }: StreamsData): string =>

@@ -12,14 +12,26 @@ export interface Sent {
 export interface SendOptions {
   /** Delivered at most once: if the home is lost, it is not sent again, and `confirmed` rejects. */
   readonly isOnce: boolean;
+  /** The address at whose home it is handled, if that is not the addressee. */
+  readonly home?: Jid | undefined;
+}
+
+export interface AskingOptions {
+  /** As in `SendOptions`. */
+  readonly home?: Jid | undefined;
+  /** It may wait for another server: the asker bounds such questions itself. */
+  readonly isPatient?: boolean | undefined;
 }
 
 /** Access to an address whose home is elsewhere, or which this node does not act for yet. */
 export interface Away {
   /** `to` are full addresses of one bare address. Preserves the order of calls for each of them. */
   send(to: readonly Jid[], payload: string, options: SendOptions): Sent;
-  /** Resolves with the answer of the home. Rejects with ParcelError, also on timeout. */
-  ask(to: Jid, payload: string, timeoutMs: number): Promise<string>;
+  /**
+   * Resolves with the answer of the home. Rejects with ParcelError, also on timeout, and if the home is lost. Preserves
+   * the order of calls for an address: the home begins with one after the other.
+   */
+  ask(to: Jid, payload: string, timeoutMs: number, options?: AskingOptions): Promise<string>;
 }
 
 export interface Homes {

@@ -92,6 +92,7 @@ export class Link {
       return;
     }
     const { to, slot, payload, again, question } = parcel;
+    parcel.link = this;
     this.#add((number) => ({ kind: 'frame', number, slot, to, payload, again, question }), parcel);
   }
 

@@ -15,7 +15,7 @@ import type { NodeName } from './frames.js';
 import { Giving, type GivingOptions } from './giving.js';
 import { HandedOver } from './handed.js';
 import { HeldParcels } from './held.js';
-import type { Away, Homes, SendOptions, Sent } from './homes.js';
+import type { AskingOptions, Away, Homes, SendOptions, Sent } from './homes.js';
 import { Inbox, type Receiver } from './inbox.js';
 import { Link } from './link.js';
 import { Parcel, ParcelError } from './parcel.js';
@@ -222,8 +222,8 @@ export class ClusterNode implements Homes, Away {
     };
   }
 
-  send(to: readonly Jid[], payload: string, { isOnce }: SendOptions): Sent {
-    const slot = slotOf(to[0]!.bare);
+  send(to: readonly Jid[], payload: string, { isOnce, home }: SendOptions): Sent {
+    const slot = slotOf((home ?? to[0]!).bare);
     const parcel = new Parcel(
       to.map(({ full }) => full),
       slot,
@@ -241,17 +241,18 @@ export class ClusterNode implements Homes, Away {
     return slots.filter((slot) => slot >= 0).map((slot) => this.#ask(asker, slot, payload, timeoutMs));
   }
 
-  ask(to: Jid, payload: string, timeoutMs: number): Promise<string> {
-    return this.#ask(to, slotOf(to.bare), payload, timeoutMs);
+  ask(to: Jid, payload: string, timeoutMs: number, { home, isPatient }: AskingOptions = {}): Promise<string> {
+    return this.#ask(to, slotOf((home ?? to).bare), payload, timeoutMs, isPatient);
   }
 
-  #ask(to: Jid, slot: number, payload: string, timeoutMs: number): Promise<string> {
+  #ask(to: Jid, slot: number, payload: string, timeoutMs: number, isPatient = false): Promise<string> {
     if (this.#isOver) return Promise.reject(new ParcelError('closed'));
     const deadline = Math.min(Math.max(0, Math.ceil(timeoutMs)), longestAsk);
-    return this.#questions.ask(deadline, (id) => {
+    return this.#questions.ask(deadline, isPatient, (id) => {
       const parcel = new Parcel([to.full], slot, payload, true, { id, timeoutMs: deadline });
       parcel.confirmed.catch((error: ParcelError) => this.#questions.unanswered(id, error.reason));
       this.#dispatch(parcel);
+      return parcel;
     });
   }
 
@@ -409,6 +410,7 @@ export class ClusterNode implements Homes, Away {
       for (const [slot, from] of this.#moving) if (from === link) this.#moving.delete(slot);
       const left = link.close();
       for (const parcel of left) if (parcel.isOnce) parcel.fail('lost');
+      this.#questions.lost(link);
       this.#held.takeBack(left.filter(({ isOnce }) => !isOnce));
     }
   }

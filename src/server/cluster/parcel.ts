@@ -17,6 +17,8 @@ export class ParcelError extends Error {
 export class Parcel {
   /** Set if a home that is gone may have handled it. */
   again: Mark | undefined;
+  /** The link that it was sent over last. */
+  link: object | undefined;
   /** Resolves when it is handled and durable. Rejects with ParcelError. */
   readonly confirmed: Promise<void>;
   #resolve!: () => void;

@@ -128,7 +128,7 @@ export const s2s = z
       .string()
       .default('')
       .describe(
-        'Secret from which dialback keys are derived. All servers of a domain need the same. If empty, the server generates one at each start.',
+        'Secret from which dialback keys are derived. All servers of a domain need the same. If empty, the server generates one at each start; the nodes of a cluster share one, which is stored.',
       )
       .meta({ secret: true }),
     connect: z

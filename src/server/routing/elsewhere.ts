@@ -35,6 +35,12 @@ const headerSchema = z.object({
   isRaised: z.boolean().optional(),
   /** An error that the server wrote. */
   isByServer: z.boolean().optional(),
+  /** The question is whether the stanza, for another server or a component, was sent. */
+  departs: z.boolean().optional(),
+  /** It is a user's, not one of the server or a service. */
+  isUsers: z.boolean().optional(),
+  /** It has arrived from another server, whose domain lives at the addressed node. */
+  arrives: z.boolean().optional(),
   /** The network address that an anonymous sender (XEP-0175) is counted by. */
   anonymous: z.string().optional(),
   /** The host that asks. */
@@ -46,6 +52,9 @@ type Header = z.output<typeof headerSchema>;
 
 /** The origin of a stanza, from the header. */
 type About = Pick<Origin, 'behalf' | 'audience' | 'isRaised' | 'isByServer'>;
+
+/** Ms; far longer than a queue for another server keeps a stanza. */
+const longestDeparture = 24 * 3600 * 1000;
 
 export interface ElsewhereParts {
   readonly router: Router;
@@ -69,8 +78,7 @@ export class Elsewhere implements Receiver {
    * If too much is queued for that node, resolves once there is room, for streams, which can wait.
    */
   send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): Maybe<void> {
-    const isOnce = stanza.name === 'iq' && (stanza.type === 'get' || stanza.type === 'set');
-    const { confirmed, room } = away.send(to, this.#write(stanza, origin), { isOnce });
+    const { confirmed, room } = away.send(to, this.#write(stanza, origin), { isOnce: isRequest(stanza) });
     const confirmedOrRefused = confirmed.catch((error: unknown) => this.#refuse(stanza, error));
     if (origin.acknowledges) origin.acknowledgeAfter(confirmedOrRefused, 'network');
     if (room !== undefined && origin.session !== undefined) return room;
@@ -88,12 +96,31 @@ export class Elsewhere implements Receiver {
   }
 
   /** Asks at the home of `to`, for a host here. Rejects with StanzaError. */
-  async ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza> {
+  async ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number, home?: Jid): Promise<Stanza> {
     const asked = `${JSON.stringify({ asks: domain } satisfies Header)}\n${request.with({ to: undefined }).toXml()}`;
-    const answer = await away.ask(to, asked, timeoutMs).catch(refused);
+    const answer = await away.ask(to, asked, timeoutMs, { home }).catch(refused);
     const stanza = Stanza.parse(answer);
     if (stanza.type === 'error') throw errorOf(stanza);
     return stanza;
+  }
+
+  depart(away: Away, stanza: Stanza, home: Jid, isUsers: boolean): Promise<unknown> {
+    const payload = headed({ departs: true, ...(isUsers && { isUsers }) }, stanza);
+    return away.ask(stanza.to!, payload, longestDeparture, { home, isPatient: true });
+  }
+
+  move(away: Away, stanza: Stanza, home: Jid): Promise<void> {
+    return away.send([stanza.to!], headed({ departs: true }, stanza), { isOnce: isSentOnce(stanza), home }).confirmed;
+  }
+
+  arrive(away: Away, stanza: Stanza, home: Jid, origin: Origin): Maybe<void> {
+    const payload = headed({ arrives: true }, stanza);
+    const { confirmed, room } = away.send([stanza.to!], payload, { isOnce: isRequest(stanza), home });
+    const confirmedOrRefused = confirmed.catch((error: unknown) =>
+      this.#parts.host(stanza.to!.domain).refuse(stanza, refusalOf(error), origin),
+    );
+    if (origin.acknowledges) origin.acknowledgeAfter(confirmedOrRefused, 'network');
+    return room;
   }
 
   /** Asks modules at the home of `owner`. Rejects with StanzaError. */
@@ -109,18 +136,21 @@ export class Elsewhere implements Receiver {
   // --- from other nodes ----------------------------------------------------------------------------------------------
 
   receive(delivery: Delivery): Maybe<void> {
-    const { stanza, anonymous, isForSession, ...about } = read(delivery.payload);
+    const { stanza, anonymous, isForSession, departs, arrives, ...about } = read(delivery.payload);
     if (anonymous !== undefined && stanza.from !== undefined) this.#parts.anonymous().seen(stanza.from.bare, anonymous);
     const [to, ...more] = delivery.to.map((full) => Jid.parse(full));
     if (to === undefined) throw new Error('a stanza from another node has no addressee');
     const origin: Origin = {
       session: undefined,
       acknowledges: true,
-      acknowledgeAfter: (durable) => delivery.acknowledgeAfter(durable),
+      // The home of another server's domain has accepted a stanza that moves there, whenever it is sent.
+      acknowledgeAfter: (durable) => departs !== true && delivery.acknowledgeAfter(durable),
       ...about,
     };
     const host = this.#parts.host(to.domain);
     if (isForSession) return host.session(to)?.send(stanza);
+    // The addressee may live at a third node.
+    if (arrives === true) return host.route(stanza.with({ to }), origin);
     return more.length === 0
       ? host.routeHere(stanza.with({ to }), origin)
       : host.routeAllHere(stanza, [to, ...more], origin);
@@ -128,7 +158,9 @@ export class Elsewhere implements Receiver {
 
   async answer(delivery: Delivery, timeoutMs: number): Promise<string> {
     const { header, body } = divided(delivery.payload);
-    const { asks, question } = header;
+    const { asks, question, departs, isUsers } = header;
+    if (departs === true)
+      return this.#depart(Stanza.parse(body).with({ to: Jid.parse(delivery.to[0] ?? '') }), isUsers);
     if (asks === undefined) throw new Error('a request from another node names no host that asks');
     const to = Jid.parse(delivery.to[0] ?? '');
     if (question !== undefined)
@@ -140,6 +172,17 @@ export class Elsewhere implements Receiver {
       if (!(error instanceof StanzaError)) throw error;
       return request.error(error).toXml();
     }
+  }
+
+  /** Sends a stanza of another node over a stream of this one. Resolves once it was sent or refused. */
+  async #depart(stanza: Stanza, isUsers: boolean | undefined): Promise<string> {
+    const waiting: Promise<unknown>[] = [];
+    const acknowledgeAfter = (done: Promise<unknown>) => void waiting.push(done);
+    const origin: Origin = { session: undefined, acknowledges: true, acknowledgeAfter, isUsers };
+    // Not after a wait: it would be overtaken.
+    await this.#parts.host(stanza.from?.domain ?? '').routeHere(stanza, origin);
+    await Promise.all(waiting);
+    return '';
   }
 
   // --------------------------------------------------------------------------------------------------------------------
@@ -207,7 +250,16 @@ function divided(payload: string): { readonly header: Header; readonly body: str
   return { header: headerSchema.parse(JSON.parse(payload.slice(0, end))), body: payload.slice(end + 1) };
 }
 
-interface Read extends About {
+const headed = (header: Header, stanza: Stanza): string =>
+  `${JSON.stringify(header)}\n${stanza.with({ to: undefined }).toXml()}`;
+
+const isRequest = ({ name, type }: Stanza): boolean => name === 'iq' && (type === 'get' || type === 'set');
+
+/** XEP-0198 §4: whether it must not be sent to another server again if nobody knows whether it has arrived. */
+export const isSentOnce = (stanza: Stanza): boolean =>
+  isRequest(stanza) || (stanza.name === 'message' && stanza.type !== 'error');
+
+interface Read extends About, Pick<Header, 'departs' | 'arrives'> {
   readonly stanza: Stanza;
   readonly anonymous: string | undefined;
   readonly isForSession: boolean;
@@ -215,8 +267,10 @@ interface Read extends About {
 
 function read(payload: string): Read {
   const { header, body } = divided(payload);
-  const { speakers, isAsked = false, audience, isRaised, isByServer, anonymous, isForSession = false } = header;
-  const read = { stanza: Stanza.parse(body), audience, isRaised, isByServer, anonymous, isForSession };
+  const { speakers, isAsked = false, anonymous, isForSession = false, ...rest } = header;
+  const { audience, isRaised, isByServer, departs, arrives } = rest;
+  const about = { audience, isRaised, isByServer, departs, arrives };
+  const read = { stanza: Stanza.parse(body), anonymous, isForSession, ...about };
   if (speakers === undefined) return read;
   const [first, ...others] = speakers.map((full) => Jid.parse(full));
   return { ...read, behalf: { speakers: [first!, ...others], isAsked } };

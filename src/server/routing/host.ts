@@ -271,7 +271,7 @@ export class LocalHost implements Host, Destination {
    * Asks at the home of an address at another node. Returns undefined if its home is here. Rejects with StanzaError.
    */
   askAway(request: Stanza, to: Jid, timeoutMs: number): Promise<Stanza> | undefined {
-    const away = this.#router.wayTo(to);
+    const away = this.#router.askingWay(to);
     return away && this.#router.askAway(away, request, to, this.domain, timeoutMs);
   }
   readonly isAwaited = (stanza: Stanza): boolean => this.#asks.isAnswer(stanza);

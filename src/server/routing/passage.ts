@@ -35,6 +35,8 @@ export interface Origin {
   readonly audience?: Audience | undefined;
   /** An error that the sender's server raised for a session at another node, which is still there. */
   readonly isRaised?: boolean | undefined;
+  /** A session at another node sent it to another server. */
+  readonly isUsers?: boolean | undefined;
 }
 
 /**

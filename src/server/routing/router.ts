@@ -1,4 +1,4 @@
-import type { Jid } from '../address/jid.js';
+import { Jid } from '../address/jid.js';
 import { type Away, everythingHere, type Homes } from '../cluster/homes.js';
 import type { Maybe } from '../maybe.js';
 import type { PeerStream } from '../module/index.js';
@@ -22,6 +22,8 @@ export interface Destination {
   room?(to: Jid): Promise<void> | undefined;
   /** A message for this address is coming: its data can be read ahead. */
   prefetch?(to: Jid): void;
+  /** Set if the home of its domain has its streams, and gets its answers. */
+  readonly isAtHome?: boolean;
   /** Whether the stanza answers a request sent from this node, whatever its address. */
   isAwaited?(stanza: Stanza): boolean;
 }
@@ -36,7 +38,19 @@ export interface WrittenQuestion {
 /** Sends stanzas to addresses of this server whose home is another node. */
 export interface Departures {
   send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): Maybe<void>;
-  ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza>;
+  ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number, home?: Jid): Promise<Stanza>;
+  /**
+   * Hands a stanza for another server or a component over to the home of its domain. Resolves once it was sent or
+   * refused there. Rejects with ParcelError.
+   */
+  depart(away: Away, stanza: Stanza, home: Jid, isUsers: boolean): Promise<unknown>;
+  /** The same when the streams of the domain move. Resolves once the new home has it. Rejects with ParcelError. */
+  move(away: Away, stanza: Stanza, home: Jid): Promise<void>;
+  /**
+   * Hands over a stanza that another server has sent over a stream of this node, although another node is the home of
+   * its domain.
+   */
+  arrive(away: Away, stanza: Stanza, home: Jid, origin: Origin): Maybe<void>;
   consult(away: Away, question: WrittenQuestion, owner: Jid, timeoutMs: number): Promise<string>;
   consultOthers(homes: Homes, question: WrittenQuestion, host: Jid, timeoutMs: number): readonly Promise<string>[];
 }
@@ -143,6 +157,15 @@ export class Router {
     if (!this.isStopped(stanza, to, origin)) return this.destination(to.domain).receive(stanza, origin);
   }
 
+  /**
+   * The node that asks this entity, and gets its answer: the home of its address, or the one that has the streams with
+   * its domain. Returns undefined if it is this node.
+   */
+  askingWay(to: Jid): Away | undefined {
+    if (this.isLocal(to.domain)) return this.#homes.toAsk(to);
+    return this.destination(to.domain).isAtHome === true ? this.#homes.toAsk(domainOf(to)) : undefined;
+  }
+
   /** The way to an address of this server whose home is another node. Returns undefined otherwise. */
   wayTo(to: Jid): Away | undefined {
     return this.isLocal(to.domain) ? this.#homes.of(to) : undefined;
@@ -160,7 +183,16 @@ export class Router {
 
   /** Asks at the home of `to`, for a host here. Rejects with StanzaError. */
   askAway(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza> {
-    return this.#departures!.ask(away, request, to, domain, timeoutMs);
+    const home = this.isLocal(to.domain) ? undefined : domainOf(to);
+    return this.#departures!.ask(away, request, to, domain, timeoutMs, home);
+  }
+
+  /** A stanza of another server has arrived; it goes on from the home of that server's domain. */
+  arrive(stanza: Stanza, origin: Origin): Maybe<void> | 'here' {
+    if (this.#departures === undefined) return 'here';
+    const home = domainOf(stanza.from!);
+    const away = this.#homes.toAsk(home);
+    return away === undefined ? 'here' : this.#departures.arrive(away, stanza, home, origin);
   }
 
   /** Asks modules at the home of `owner`. Rejects with StanzaError. */
@@ -211,3 +243,8 @@ export class Router {
 
 const blocked = (): StanzaError =>
   new StanzaError('forbidden', 'Communication between these addresses is blocked by the server.');
+
+/** The address of the domain: where streams with another server or a component live. */
+export function domainOf(jid: Jid): Jid {
+  return jid.local === undefined && jid.resource === undefined ? jid : Jid.parse(jid.domain);
+}

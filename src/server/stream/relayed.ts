@@ -1,12 +1,13 @@
 /**
- * A client's connection to a node that is not the home of its account. The gateway, which has the connection,
+ * A client's connection to a node that is not the home of its account, or a server's or component's to one that is not
+ * the home of its domain. The gateway, which has the connection,
  * terminates TLS and WebSocket and relays bytes (`Pipe`); at the home they are the transport of an ordinary stream
  * (`RelayedTransport`). The wire format is in cluster/relay.ts.
  */
 import { z } from 'zod';
 import { type RelayEnd, type RelayEvents, type RelayPeer, relayWindow } from '../cluster/relay.js';
 import { StreamError } from '../stanza/errors.js';
-import type { Transport, TransportReader } from '../transport/transport.js';
+import type { RelayedPeer, Transport, TransportReader } from '../transport/transport.js';
 import { framingOf } from './framing.js';
 import type { ChannelBindings } from './sasl/binding.js';
 import type { ClientCertificate } from './sasl/mechanism.js';
@@ -41,6 +42,7 @@ export interface NextHome {
 export interface ConnectionInfo extends Pick<Transport, 'kind' | 'framing' | 'secure' | 'remoteAddress' | 'loopback'> {
   readonly bindings: ChannelBindings;
   readonly certificate: ClientCertificate | undefined;
+  readonly relayedPeer?: RelayedPeer | undefined;
 }
 
 export class RelayedTransport implements Transport, RelayEvents {
@@ -52,6 +54,7 @@ export class RelayedTransport implements Transport, RelayEvents {
   readonly tls = undefined;
   readonly bindings: ChannelBindings;
   readonly certificate: ClientCertificate | undefined;
+  readonly relayedPeer: RelayedPeer | undefined;
   reader: TransportReader = silent;
   readonly #relay: RelayEnd;
   #isPaused = false;
@@ -70,6 +73,7 @@ export class RelayedTransport implements Transport, RelayEvents {
     this.loopback = info.loopback;
     this.bindings = info.bindings;
     this.certificate = info.certificate;
+    this.relayedPeer = info.relayedPeer;
   }
 
   // --- Transport --------------------------------------------------------------------------------------------------

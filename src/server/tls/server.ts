@@ -13,15 +13,16 @@ const known = new WeakMap<TLSSocket, CertificateNames>();
  * ending in an authority that is trusted. A certificate that is for servers alone (extended key usage) proves nothing
  * about who opened a connection, since OpenSSL asks one for clients there: dialback does that.
  */
-export function certifiesServer({ tls }: Transport, domain: string): boolean {
-  if (tls === undefined || !isVerified(tls)) return false;
-  let names = known.get(tls);
-  if (names === undefined) {
-    const peer = peerCertificate(tls);
-    if (peer === undefined) return false;
-    ({ names } = peer);
-  }
-  return coversServer(names, domain);
+export function certifiesServer(transport: Transport, domain: string): boolean {
+  const names = verifiedNames(transport);
+  return names !== undefined && coversServer(names, domain);
+}
+
+/** The names in the peer's certificate. Returns undefined if it is not verified, or there is none. */
+export function verifiedNames({ tls, relayedPeer }: Transport): CertificateNames | undefined {
+  if (relayedPeer !== undefined) return relayedPeer.names;
+  if (tls === undefined || !isVerified(tls)) return undefined;
+  return known.get(tls) ?? peerCertificate(tls)?.names;
 }
 
 /**

@@ -15,6 +15,14 @@ export interface TransportReader {
   readonly hasPaused?: boolean;
 }
 
+/** The TLS connection of another server, which ends at another node. */
+export interface RelayedPeer {
+  readonly protocol: string;
+  readonly cipher: string;
+  /** The names in the peer's certificate. Undefined if it is not valid, or there is none. */
+  readonly names: Readonly<Record<'xmppAddr' | 'dns' | 'srv', readonly string[]>> | undefined;
+}
+
 export interface Transport {
   readonly kind: 'tcp' | 'tls' | 'websocket';
   /** Framing of the stream (stream/framing.ts): bytes (RFC 6120), or one element per message (RFC 7395). */
@@ -26,6 +34,8 @@ export interface Transport {
   readonly loopback: boolean;
   /** The underlying TLS connection, if it ends in this process. */
   readonly tls: TLSSocket | undefined;
+  /** What the node at which the TLS connection of another server ends has found out about it. */
+  readonly relayedPeer?: RelayedPeer | undefined;
   reader: TransportReader;
   /**
    * Queues text; everything written in one turn of the event loop is sent together. Framing `websocket`: one element

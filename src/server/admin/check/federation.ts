@@ -44,7 +44,6 @@ export async function checkFederation(subject: Asked, parts: FederationParts): P
   const reached = await reachability(subject, records, parts.reach ?? tryToReach);
   return [
     ...state(running),
-    ...secret(running),
     ...(wanted.length > mostDomains
       ? [{ area, level: 'note', what: `only the first ${mostDomains} domains were looked up` } as const]
       : []),
@@ -74,19 +73,6 @@ function state(running: Subject['running']): Finding[] {
       what: `the running server has none: ${running.federation}`,
       why: 'Its users cannot talk to users of other servers.',
       advice: 'Remove the cause, then: waxwing restart.',
-    },
-  ];
-}
-
-function secret(running: Subject['running']): Finding[] {
-  if (typeof running?.federation !== 'object' || !running.federation.needsSecret) return [];
-  return [
-    {
-      area,
-      level: 'error',
-      what: 'the server is a node of a cluster, and s2s.dialback_secret is not set',
-      why: 'Another server may ask any node about a key that one node has made, and is refused.',
-      advice: 'Set the same s2s.dialback_secret on all nodes, for example from: openssl rand -hex 32.',
     },
   ];
 }

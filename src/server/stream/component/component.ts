@@ -69,17 +69,28 @@ export class Component implements Destination {
   ) {
     this.#parts = parts;
     this.#outbox = new Outbox({
-      bounds: () => {
-        const { component_queue_stanzas: stanzas, component_queue_bytes: bytes } = parts.config().limits;
-        return { stanzas, bytes };
-      },
+      bounds: () => this.bounds,
       budget: { most: unbounded, used: 0 },
       limitHit: () => parts.limitHit('component_queue_bytes'),
-      refuse: (stanza, error) => {
-        if (stanza.name !== 'presence') parts.refuse(stanza, error);
-      },
+      refuse: (stanza, error) => this.refuse(stanza, error),
       filled: () => this.#distribute(),
     });
+  }
+
+  /** Of the stanzas that are queued for it. */
+  get bounds(): { readonly stanzas: number; readonly bytes: number } {
+    const { component_queue_stanzas: stanzas, component_queue_bytes: bytes } = this.#parts.config().limits;
+    return { stanzas, bytes };
+  }
+
+  /** Another node has become the home of its domain. */
+  leaves(): void {
+    for (const line of this.lines) line.close(moved());
+  }
+
+  /** Returns a stanza to its sender. Presence is dropped. */
+  refuse(stanza: Stanza, error: StanzaError): void {
+    if (stanza.name !== 'presence') this.#parts.refuse(stanza, error);
   }
 
   get domain(): string {
@@ -188,6 +199,10 @@ export class Component implements Destination {
     }
   }
 }
+
+/** The stream error for a connection at another node than the home of the component's domain. */
+export const moved = (): StreamError =>
+  new StreamError('reset', 'The component has moved to another node. Connect again.');
 
 const notConnected = (): StanzaError => new StanzaError('remote-server-timeout', 'The component is not connected.');
 

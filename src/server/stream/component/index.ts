@@ -4,7 +4,7 @@ import { Jid } from '../../address/jid.js';
 import { readSecrets } from '../../config/components.js';
 import type { Config } from '../../config/schema.js';
 import type { LocalHost } from '../../routing/host.js';
-import { type Router, serverOrigin } from '../../routing/router.js';
+import { type Destination, type Router, serverOrigin } from '../../routing/router.js';
 import { StreamError } from '../../stanza/errors.js';
 import type { Transport } from '../../transport/transport.js';
 import type { Swept } from '../sweeper.js';
@@ -13,6 +13,8 @@ import { ComponentStream, type ComponentStreamParts } from './stream.js';
 
 export interface ComponentsParts extends Omit<ComponentParts, 'refuse' | 'connected' | 'gone'> {
   readonly router: Pick<Router, 'attach'>;
+  /** What the router gets for a component: in a cluster its stanzas go to the home of its domain. */
+  wayTo(component: Component): Destination;
   hosts(): Iterable<LocalHost>;
 }
 
@@ -55,7 +57,7 @@ export class Components {
     this.#components = new Map(
       secrets.map(([domain, secret]) => [domain, new Component(Jid.parse(domain), own, secret)]),
     );
-    for (const [domain, component] of this.#components) parts.router.attach(domain, component);
+    for (const [domain, component] of this.#components) parts.router.attach(domain, parts.wayTo(component));
   }
 
   /** A component has connected; `connectedAt` is when the connection was accepted (`monotonic`). */

@@ -20,10 +20,11 @@ import type { Transport } from '../../transport/transport.js';
 import { el } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
 import type { Allowance, StreamHandler, StreamParts } from '../handler.js';
+import type { PeerGateway } from '../peer-gateway.js';
 import type { Throttle } from '../sasl/throttle.js';
 import { XmlStream } from '../stream.js';
 import type { Swept } from '../sweeper.js';
-import type { Component, Line } from './component.js';
+import { type Component, type Line, moved } from './component.js';
 
 export interface ComponentStreamParts extends StreamParts {
   readonly admission: Admission;
@@ -31,6 +32,8 @@ export interface ComponentStreamParts extends StreamParts {
   component(domain: string): Component | undefined;
   /** Any host of the server, used to send errors. */
   host(): LocalHost;
+  /** Relays streams to the homes of their components in a cluster. */
+  readonly membership: { readonly peers: PeerGateway } | undefined;
   /** Called once the stream has ended. */
   gone(stream: ComponentStream): void;
 }
@@ -76,7 +79,8 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
   // --- StreamHandler ------------------------------------------------------------------------------------------------
 
   /** §3: the header's `to` is the component. A disallowed address gets the same error as for an unknown component. */
-  opened({ attrs }: StreamOpen): void {
+  opened(header: StreamOpen): void {
+    const { attrs } = header;
     const to = attrs.to === undefined ? undefined : Jid.tryParse(attrs.to);
     if (to === undefined) throw new StreamError('improper-addressing', 'The stream header needs a "to" attribute.');
     const component = to.full === to.domain ? this.#parts.component(to.domain) : undefined;
@@ -87,6 +91,13 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
         'refused a component: its address is not in allow_from',
       );
       throw new StreamError('host-unknown');
+    }
+    const peers = this.#parts.membership?.peers;
+    const { transport } = this.xml;
+    const way = peers?.wayFor('component', component.domain, transport, header, this.#connectedAt);
+    if (way !== undefined) {
+      this.xml.handOver(peers!.open(way, transport));
+      return;
     }
     this.#component = component;
     this.#id = this.xml.open(component.domain);
@@ -115,6 +126,8 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
       return refused.finally(answered);
     }
     throttle.succeeded(address, throttleKey(component));
+    // Since the header.
+    if (this.#parts.membership?.peers.isElsewhere(component.domain) === true) throw moved();
     this.xml.admit(allowance, shares.ofComponent(component.domain));
     this.xml.establish();
     this.xml.writeElement(el('handshake'));

@@ -21,6 +21,8 @@ export interface ArrivalsParts {
   readonly domains: Pick<DomainCounts, 'received'>;
   /** The host of a local domain, which may be that of a service or component. Undefined if the domain is not local. */
   host(domain: string): LocalHost | undefined;
+  /** Hands a stanza over to another node if that is the home of the remote domain: its stanzas go on from there. */
+  arrive(stanza: Stanza, origin: Origin): Maybe<void> | 'here';
 }
 
 export class Arrivals implements Entrance, Origin {
@@ -89,7 +91,7 @@ export class Arrivals implements Entrance, Origin {
       this.count++;
       this.#parts.domains.received(stanza.from!.domain);
     }
-    const routed = stanza && this.#parts.host(stanza.to!.domain)?.route(stanza, this);
+    const routed = stanza && this.#route(stanza);
     if (routed === undefined) {
       sm?.received.handled();
       return;
@@ -100,6 +102,13 @@ export class Arrivals implements Entrance, Origin {
     });
     this.#handling = handled;
     return handled;
+  }
+
+  #route(stanza: Stanza): Maybe<void> {
+    const host = this.#parts.host(stanza.to!.domain);
+    if (host === undefined) return;
+    const gone = this.#parts.arrive(stanza, this);
+    return gone === 'here' ? host.route(stanza, this) : gone;
   }
 
   /** Drops further stanzas uncounted. Resolves once those before are handled and can be acknowledged. */

@@ -17,6 +17,7 @@ import type { Transport } from '../../transport/transport.js';
 import { type Element, el, elementOf } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
 import { demandVersion, type StreamHandler, type StreamParts } from '../handler.js';
+import type { PeerGateway } from '../peer-gateway.js';
 import { authenticateServer } from '../sasl/external.js';
 import { SaslError } from '../sasl/mechanism.js';
 import { hasStartTls, startTls } from '../starttls.js';
@@ -51,6 +52,8 @@ export interface IncomingParts extends StreamParts, ArrivalsParts {
   readonly sessions: ServerSessions;
   /** Called once the stream has ended. */
   closed(stream: IncomingStream): void;
+  /** Relays streams to the homes of their domains in a cluster. */
+  readonly peers: PeerGateway | undefined;
 }
 
 /** How many pairs of domains a stream may have, and how many pending dialbacks. */
@@ -116,9 +119,21 @@ export class IncomingStream implements StreamHandler, Carrier {
     this.#to = to;
     this.#from = from;
     demandVersion(header);
+    if (from !== undefined && this.#handedOver(from, header)) return;
     this.#id = this.xml.open(to, from);
     if (this.#isAuthenticated) this.#prove(from!, to);
     this.xml.write(this.xml.framing.features(this.#features()));
+  }
+
+  /** The home of the domain begins with this header. Before TLS the peer may still change its mind. */
+  #handedOver(from: string, header: StreamOpen): boolean {
+    const { peers } = this.#parts;
+    const { transport } = this.xml;
+    if (peers === undefined || !transport.secure || this.#isAuthenticated) return false;
+    const way = peers.wayFor('server', from, transport, header, this.#connectedAt);
+    if (way === undefined) return false;
+    this.xml.handOver(peers.open(way, transport));
+    return true;
   }
 
   #features(): Element[] {

@@ -57,7 +57,8 @@ export const stateOf = ({ isEstablished, state }: XmlStream): ServerStream['stat
   isEstablished ? 'open' : state === 'closing' || state === 'closed' ? 'closing' : 'negotiating';
 
 /** Null if there is no TLS, or its handshake is not complete. */
-export function tlsFacts({ tls }: Transport): TlsFacts | null {
+export function tlsFacts({ tls, relayedPeer }: Transport): TlsFacts | null {
+  if (relayedPeer !== undefined) return { protocol: relayedPeer.protocol, cipher: relayedPeer.cipher };
   return tls === undefined ? null : factsOf(tls);
 }
 

@@ -7,7 +7,7 @@ import { Recent } from '../../../storage/recent.js';
 import type { Jid } from '../../address/jid.js';
 import { monotonic } from '../../clock.js';
 import { Portions } from '../../limits/portions.js';
-import { Outbox, type OutboxBudget } from '../../routing/outbox.js';
+import { Outbox, type OutboxBudget, type Parcel } from '../../routing/outbox.js';
 import type { Origin } from '../../routing/passage.js';
 import type { Destination } from '../../routing/router.js';
 import { StanzaError, StreamError } from '../../stanza/errors.js';
@@ -131,7 +131,7 @@ export class Remotes implements Destination, CarrierEvents {
       throw denied();
     }
     // A room or another service speaks to many domains at once, after a restart for example.
-    const user = origin.session && from.bare;
+    const user = origin.session !== undefined || origin.isUsers === true ? from.bare : undefined;
     this.#routeFor({ from: from.domain, to: to.domain }, user).outbox.receive(stanza, origin);
   }
 
@@ -288,7 +288,7 @@ export class Remotes implements Destination, CarrierEvents {
       route.lostAt = monotonic();
       route.attempts = 0;
     }
-    const isNeeded = route.resumes !== undefined || route.outbox.size > 0;
+    const isNeeded = route.resumes !== undefined || route.outbox.isWaiting;
     if (isNeeded && !isDenied && this.#mayReconnect(route, delivery)) this.#reconnect(route);
     else {
       const hasFailed = !isDenied && (!wasOpen || delivery.isOverdue);
@@ -535,6 +535,22 @@ export class Remotes implements Destination, CarrierEvents {
   /** Takes no more stanzas over bidirectional streams. Resolves once those received are handled. */
   async stopTaking(): Promise<void> {
     await Promise.all([...this.#streams].map((stream) => stream.stopTaking()));
+  }
+
+  /**
+   * Takes back the stanzas of pairs that no stream has sent yet, in order of each pair. Streams without anything to
+   * acknowledge are closed.
+   */
+  surrender(moves: (remote: string) => boolean): Parcel[] {
+    const parcels: Parcel[] = [];
+    for (const { pair, outbox, open } of this.#routes.values()) {
+      if (!moves(pair.to)) continue;
+      const { size } = outbox;
+      const before = parcels.length;
+      for (let parcel = outbox.take(); parcel !== undefined; parcel = outbox.take()) parcels.push(parcel);
+      if (parcels.length - before === size) open?.stream.close();
+    }
+    return parcels;
   }
 
   /** Closes all streams, and refuses new ones. */
