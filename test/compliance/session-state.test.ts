@@ -16,7 +16,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { el } from '../../src/server/xml/element.js';
 import type { DocumentStore, Storage } from '../../src/storage/contract.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
-import { hits, oneProcess, type Peer, type Scene, scenario } from './dialogue.js';
+import { hits, type Peer, type Scene, scenario } from './dialogue.js';
 
 const ns = 'urn:example:moods';
 
@@ -75,7 +75,7 @@ const example = defineModule({
   },
 });
 
-const own = { ...oneProcess, modules: [example] };
+const own = { modules: [example], alone: true };
 const keeping = { ...own, config: { stream_management: { snapshot_after_seconds: 0 } } };
 
 async function feels(peer: Peer, attributes: string): Promise<void> {

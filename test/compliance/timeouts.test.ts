@@ -9,7 +9,7 @@ import { mock } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { NS } from '../../src/server/stanza/ns.js';
 import { takeClocks } from '../unit/clocks.js';
-import { type ConnectOptions, eachNode, hits, oneProcess, type Peer, type Scene, scenario } from './dialogue.js';
+import { type ConnectOptions, eachNode, hits, type Peer, type Scene, scenario } from './dialogue.js';
 
 mock.timers.enable({ apis: ['setInterval'] });
 const clocks = takeClocks();
@@ -347,7 +347,7 @@ scenario('XEP-0198 §5: a hibernating session expires', async ({ actor, known })
   await again.receives(sent('away'));
 });
 
-scenario('XEP-0198 §5: also after a restart', oneProcess, async ({ actor, stage }) => {
+scenario('XEP-0198 §5: also after a restart', { alone: true }, async ({ actor, stage }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   await juliet.sends(`<enable xmlns='${NS.sm}' resume='true' max='100'/>`);

@@ -6,15 +6,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import type { SavedSm } from '../../src/server/stream/xep-0198-record.js';
 import type { Element } from '../../src/server/xml/element.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
-import {
-  type ConnectOptions,
-  hits,
-  oneProcess,
-  type Peer,
-  type ScenarioOptions,
-  type Scene,
-  scenario,
-} from './dialogue.js';
+import { type ConnectOptions, hits, type Peer, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
 import { Gate } from './gate.js';
 import { refusal } from './phrases.js';
 
@@ -773,7 +765,7 @@ scenario(
   },
 );
 
-scenario('messages stored for a hibernating session survive a restart', { ...few, ...oneProcess }, async (scene) => {
+scenario('messages stored for a hibernating session survive a restart', { ...few, alone: true }, async (scene) => {
   const romeo = await scene.actor('romeo@localhost/orchard');
   const id = await hibernates(scene);
   const all = numbered(40);
@@ -823,7 +815,7 @@ scenario('§5: a hibernating session ends when its resource is bound again', asy
 
 // --- restarts -----------------------------------------------------------------------------------------------------------------
 
-scenario('a session is resumed after a restart of the server', oneProcess, async (scene) => {
+scenario('a session is resumed after a restart of the server', { alone: true }, async (scene) => {
   const { actor, stage } = scene;
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
@@ -853,7 +845,7 @@ scenario('a session is resumed after a restart of the server', oneProcess, async
   await back.receives(pong('9'));
 });
 
-scenario('§4: counts wrap after 2^32 - 1', oneProcess, async (scene) => {
+scenario('§4: counts wrap after 2^32 - 1', { alone: true }, async (scene) => {
   const { actor, stage } = scene;
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
