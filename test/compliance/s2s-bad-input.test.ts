@@ -524,7 +524,12 @@ scene(
     early.says(result('0'.repeat(10_001)));
     await early.hearsError('policy-violation');
     const enemy = await authenticates(connects(servers));
-    enemy.says(message('romeo@montague.example', 'x'.repeat(20_000)));
+    // An element of one user does not end the stream of the others, unless it is sixteen times too long.
+    for (const body of ['x'.repeat(20_000), '<a>'.repeat(100) + '</a>'.repeat(100)])
+      enemy.says(message('romeo@montague.example', body));
+    await logsInAnonymously(enemy, juliet, 'still here');
+    assert.match(await metricsOf(servers), /^waxwing_limits_hit_total\{limit="stanza"\} 3$/m);
+    enemy.says(message('romeo@montague.example', 'x'.repeat(400_000)));
     await enemy.hearsError('policy-violation');
     await logsInAnonymously(friend, juliet, 'x'.repeat(15_000));
   },

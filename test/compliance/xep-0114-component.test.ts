@@ -191,7 +191,7 @@ play('a stanza needs a sender of the component and a valid recipient (§3)', {},
     [`<message xmlns='jabber:client' from='friar@mantua' to='romeo@localhost'/>`, 'invalid-namespace'],
     [`<log from='friar@mantua' to='romeo@localhost'/>`, 'unsupported-stanza-type'],
     [
-      `<message from='friar@mantua' to='romeo@localhost'><body>${'x'.repeat(300_000)}</body></message>`,
+      `<message from='friar@mantua' to='romeo@localhost'><body>${'x'.repeat(5_000_000)}</body></message>`,
       'policy-violation',
     ],
   ] as const) {
@@ -208,6 +208,41 @@ play('a stanza needs a sender of the component and a valid recipient (§3)', {},
   assert.match(malformed.content, /<jid-malformed /);
   friar.says(`<message id='2' type='error' from='friar@mantua/cell' to='@localhost'/>`);
   await friar.hearsNothing();
+});
+
+play('RFC 6120 §13.12: a stanza that exceeds a limit does not disconnect the other users', {}, async (scene) => {
+  const romeo = await scene.actor('romeo@localhost/orchard', { presence: true });
+  const friar = await scene.component().logsIn();
+  const before = await hits(scene, 'stanza');
+  const to = `from='friar@mantua/cell' to='romeo@localhost'`;
+  const attributes = Array.from({ length: 101 }, (_, n) => `a${n}=''`).join(' ');
+  const contents = {
+    deep: `${'<a>'.repeat(100)}${'</a>'.repeat(100)}`,
+    wide: '<a/>'.repeat(5001),
+    long: `<body>${'x'.repeat(300_000)}</body>`,
+    attributes: `<a ${attributes}/>`,
+  };
+  for (const [id, content] of Object.entries(contents)) {
+    friar.says(`<message id='${id}' ${to}>${content}</message>`);
+    friar.says(`<message id='${id}' type='error' ${to}>${content}</message>`);
+    friar.says(`<iq id='${id}-iq' type='set' ${to}>${content}</iq>`);
+    for (const name of ['message', 'iq']) {
+      const { attrs, content: error } = await friar.hears(name);
+      assert.deepEqual(
+        [attrs.type, attrs.id, attrs.from, attrs.to],
+        ['error', name === 'iq' ? `${id}-iq` : id, 'romeo@localhost', 'friar@mantua/cell'],
+      );
+      assert.match(
+        error,
+        /^<error [^>]*type="modify"[^>]*><policy-violation [^>]*><text [^>]*>The stanza was not read: /,
+      );
+    }
+  }
+  // Nothing is known of its sender, so that nobody gets an error.
+  friar.says(`<message ${to} ${attributes}><body>lost</body></message>`);
+  friar.says(`<message ${to}><body>still here</body></message>`);
+  await romeo.receives(`<message from='friar@mantua/cell'><body>still here</body></message>`);
+  assert.equal((await hits(scene, 'stanza')) - before, 13);
 });
 
 play('stanzas for a disconnected component (RFC 6120 §8.3.3.17)', {}, async ({ actor, component }) => {

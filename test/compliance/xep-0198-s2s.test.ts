@@ -119,6 +119,20 @@ play('§4: stanzas are counted, and nothing else', receiving, async (servers) =>
   await juliet.receives(`<message type='chat' id='1'/>`);
 });
 
+play(
+  '§4: a stanza that exceeds a limit counts too, so that it is not sent again and again',
+  receiving,
+  async (servers) => {
+    const juliet = await juliets(servers);
+    const [friend] = await managed(servers);
+    const attributes = Array.from({ length: 101 }, (_, n) => `a${n}='${n}'`).join(' ');
+    friend.says(message('deep').replace('<body>', `${'<a>'.repeat(100)}${'</a>'.repeat(100)}<body>`));
+    friend.says(message('unreadable').replace('type=', `${attributes} type=`) + message(1) + r);
+    await juliet.receives(`<message type='chat' id='1'/>`);
+    await hearsCount(friend, 3);
+  },
+);
+
 const gate = new Gate();
 const slow = { ...receiving, [capulet]: { s2s: lenient, storage: () => gate.around(new MemoryStorage()) } };
 play('§4: a stanza is acknowledged once it is durable', slow, async (servers) => {

@@ -55,10 +55,22 @@ export class Admission {
       entrance.refused(Stanza.unaddressed(item).with({ from: sender }), new StanzaError('jid-malformed'));
       return undefined;
     }
-    const fault = this.#fault(stanza);
+    const fault = this.#excess(item) ?? this.#fault(stanza);
     if (fault === undefined) return stanza;
     entrance.refused(stanza, fault);
     return undefined;
+  }
+
+  /** A stanza was skipped, and nothing is known of its sender. */
+  unreadable(): void {
+    this.#parts.limitHit('stanza');
+  }
+
+  /** The content of the stanza was skipped. */
+  #excess({ excess }: TopLevel): StanzaError | undefined {
+    if (excess === undefined) return undefined;
+    this.#parts.limitHit('stanza');
+    return new StanzaError('policy-violation', `The stanza was not read: ${excess}.`);
   }
 
   #fault(stanza: Stanza): StanzaError | undefined {

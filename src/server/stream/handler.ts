@@ -60,7 +60,14 @@ export interface Allowance {
   rate(limits: Limits): Limits['rate'];
   /** Largest element, in bytes. */
   elementBytes(limits: Limits): number;
+  /**
+   * The peer sends for many users: a stanza that exceeds a limit is refused, and does not end the stream of the others.
+   */
+  readonly isShared?: true;
 }
+
+/** An element of this many times the largest size ends a shared stream too. */
+const skippedSizes = 16;
 
 /** Throws StreamError if the header has no version (RFC 6120 §4.7.5): without one nothing can be negotiated. */
 export function demandVersion({ attrs: { version } }: StreamOpen): void {
@@ -92,6 +99,7 @@ function makeLimits(limits: Limits, allowance: Allowance): ReaderLimits {
     depth: limits.stanza_depth,
     attributes: limits.stanza_attributes,
     elements: limits.stanza_elements,
+    ...(allowance.isShared && { skippedBytes: skippedSizes * allowance.elementBytes(limits) }),
   };
 }
 

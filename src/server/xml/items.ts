@@ -14,6 +14,11 @@ export interface ReaderLimits {
   readonly elements?: number;
   /** Maximum bytes of a name; 256 if absent. */
   readonly nameLength?: number;
+  /**
+   * If set, an element of a stream that exceeds another limit is skipped up to this many bytes, and then does not end
+   * the stream (`TopLevel.excess`).
+   */
+  readonly skippedBytes?: number | undefined;
 }
 
 /**
@@ -40,7 +45,15 @@ export interface TopLevel {
    */
   readonly content: string;
   readonly children: ChildIndex;
+  /**
+   * Which limit the element exceeds. Its content was skipped then; name and attributes are empty too if its start tag
+   * exceeds the limit.
+   */
+  readonly excess?: string;
 }
+
+/** Whether nothing is known of a skipped element. */
+export const isUnreadable = ({ excess, name }: TopLevel): boolean => excess !== undefined && name === '';
 
 /** The stream header (RFC 6120 §4.2). */
 export interface StreamOpen {

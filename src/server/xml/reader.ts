@@ -1,41 +1,18 @@
 /**
- * RFC 6120 §4 and §11: reads a byte stream as top-level elements, one at a time. One pass over the bytes checks
- * everything that XML 1.0, Namespaces in XML and RFC 6120 §11 require, parses the header of the element and records the
- * offsets of its children; the content stays text. The `framed` mode reads RFC 7395's framing.
+ * RFC 6120 §4 and §11: reads a byte stream as top-level elements, one at a time. scanner.ts reads an element; its
+ * header is parsed, its content stays text. The `framed` mode reads RFC 7395's framing.
  *
- * The result does not depend on chunk boundaries: the scanner can stop and resume at any byte, and every error is
- * determined by the bytes up to it.
+ * The result does not depend on chunk boundaries, and every error is determined by the bytes up to it.
  */
-import {
-  BYTES,
-  matches,
-  NAME,
-  NAME_START,
-  plainText,
-  plainValue,
-  qname,
-  reference,
-  refuseDeclaration,
-  SPACE,
-  sequence,
-} from './bytes.js';
-import { fail, refuseName, refuseSize, XmlError } from './errors.js';
-import { declarationLength, isEndTag, NO_PREFIXES, readHeader, refuseHeader } from './header.js';
+import { BYTES, refuseDeclaration, SPACE } from './bytes.js';
+import { fail, XmlError } from './errors.js';
+import { declarationLength, isEndTag, NO_PREFIXES, readHeader } from './header.js';
 import type { ChildIndex, ReaderLimits, StreamClose, StreamItem, StreamOpen, TopLevel } from './items.js';
-import { bind, checkDefault, checkUnique, type Prefixes, readAttributes, topNs, unbind } from './namespaces.js';
-import { standAlone } from './stand-alone.js';
-import { build } from './tree.js';
-import { Unread } from './unread.js';
-import { ATTRIBUTE, CHILD, OPEN, Work } from './work.js';
+import { NO_CHILDREN, Scanner } from './scanner.js';
+import { Skip } from './skip.js';
+import type { Work } from './work.js';
 
-/** Attributes per element that `ReaderLimits.elements` does not count. */
-const USUAL_ATTRIBUTES = 5;
-const NAME_LENGTH = 256;
-const CDATA_START = Buffer.from('<![CDATA[');
-const XML = Buffer.from('xml');
-const XMLNS = Buffer.from('xmlns');
 const CLOSE: StreamClose = { kind: 'close' };
-const NO_CHILDREN: ChildIndex = Object.freeze([]);
 
 /** Phases of a reader. */
 const HEADER = 0;
@@ -51,50 +28,25 @@ const UNTOUCHED = 2;
 /** Like UNTOUCHED, but white space sent in the previous stream may still arrive. */
 const RESTARTED = 3;
 
-// States of the scanner within an element.
-const TEXT = 0;
-const MARKUP = 1;
-const TAG = 2;
-const EQUALS = 3;
-const QUOTE = 4;
-const VALUE = 5;
-const END_TAG = 6;
-const CDATA = 7;
-
-// Local copies: V8 looks up imported constants on each use.
-const IS_SPACE = SPACE;
-const IS_NAME = NAME;
-const IS_NAME_START = NAME_START;
-const PER_ATTRIBUTE = ATTRIBUTE;
-const PER_OPEN = OPEN;
-const PER_CHILD = CHILD;
-
-/** Shared by every reader whose element arrives whole. A reader that must wait takes it over. */
-let idle = new Work();
-
 export { XmlError } from './errors.js';
 export type { ChildIndex, ReaderLimits, StreamClose, StreamItem, StreamOpen, TopLevel } from './items.js';
+export { isUnreadable } from './items.js';
 
-export class XmlReader extends Unread {
-  /** May be raised while reading, for example after authentication. */
-  limits: ReaderLimits;
-  private readonly framed: boolean;
+// A local copy: V8 looks up imported constants on each use.
+const IS_SPACE = SPACE;
+
+export class XmlReader extends Scanner {
   private phase: number;
   private fresh = UNTOUCHED;
   private error: XmlError | undefined;
-  /** State of the incomplete element, if any. */
-  private work: Work | undefined;
-  // The stream header.
+  /** The element that is being skipped, if any. */
+  private skip: Skip | undefined;
   private headerName = '';
-  private defaultNs = '';
-  private prefixes: Prefixes = NO_PREFIXES;
 
   /** `stream` reads a header, stanzas and a closing tag; `framed` reads one element per chunk (RFC 7395 §3.3). */
   constructor(mode: 'stream' | 'framed', limits: ReaderLimits) {
-    super();
-    this.framed = mode === 'framed';
+    super(mode === 'framed', limits);
     this.phase = this.framed ? STANZAS : HEADER;
-    this.limits = limits;
   }
 
   /** Takes ownership of a chunk until it has been consumed. Input after the end of the stream is ignored. */
@@ -110,14 +62,63 @@ export class XmlReader extends Unread {
   next(): StreamItem | undefined {
     if (this.error !== undefined) throw this.error;
     try {
+      if (this.skip !== undefined) return this.skipped(this.skip);
       return this.work === undefined ? this.read() : this.scan(this.work);
     } catch (error) {
-      if (error instanceof XmlError) {
-        this.error = error;
-        this.release();
+      if (!(error instanceof XmlError)) throw error;
+      if (this.skip === undefined && this.maySkip(error)) {
+        this.skip = new Skip(error.text, this.limits.skippedBytes!);
+        return this.next();
       }
+      this.error = error;
+      this.release();
       throw error;
     }
+  }
+
+  private maySkip({ condition }: XmlError): boolean {
+    return (
+      condition === 'policy-violation' &&
+      this.limits.skippedBytes !== undefined &&
+      this.phase === STANZAS &&
+      !this.framed
+    );
+  }
+
+  /** Skips the element that begins at `start`, or goes on with that. */
+  private skipped(skip: Skip): TopLevel | undefined {
+    if (this.buffer === undefined) return undefined;
+    const at = skip.over(this.buffer, this.start, this.end);
+    this.work = undefined;
+    this.start = this.at = at;
+    if (at === this.end) this.release();
+    if (!skip.isOver) return undefined;
+    this.skip = undefined;
+    return { ...this.headerOf(skip), content: '', children: NO_CHILDREN, excess: skip.reason };
+  }
+
+  /** The name and attributes of a skipped element; none if its start tag is what exceeds a limit. */
+  private headerOf({ tag }: Skip): Pick<TopLevel, 'kind' | 'name' | 'ns' | 'attrs'> {
+    const reader = new XmlReader('stream', { ...this.limits, skippedBytes: undefined });
+    reader.phase = STANZAS;
+    reader.defaultNs = this.defaultNs;
+    reader.prefixes = this.prefixes;
+    try {
+      reader.push(tag);
+      const item = reader.next();
+      if (item?.kind === 'element') return item;
+    } catch (error) {
+      if (!(error instanceof XmlError)) throw error;
+    }
+    return { kind: 'element', name: '', ns: '', attrs: {} };
+  }
+
+  protected get isHeader(): boolean {
+    return this.phase === HEADER;
+  }
+
+  protected childrenOf(content: string): ChildIndex {
+    return readContent(content).children;
   }
 
   /** Expects a new stream header (RFC 6120 §5.4.3.3, §6.4.6). Unconsumed bytes belong to the new stream. */
@@ -179,8 +180,7 @@ export class XmlReader extends Unread {
           return this.readEnd(at);
         default:
           this.fresh = BEGUN;
-          idle.begin(MARKUP);
-          return this.scan(idle);
+          return this.scanNew();
       }
     }
     return undefined;
@@ -203,335 +203,7 @@ export class XmlReader extends Unread {
     return CLOSE;
   }
 
-  /**
-   * Scans the element that begins at `start`, resuming at `at`. This is one long function so that its state stays in
-   * registers.
-   */
-  private scan(work: Work): StreamItem | undefined {
-    const buffer = this.buffer!;
-    const base = this.start;
-    const { limits } = this;
-    const cap = base + limits.stanzaBytes;
-    const end = Math.min(cap, this.end);
-    const nameLength = limits.nameLength ?? NAME_LENGTH;
-    const mostElements = limits.elements ?? Number.POSITIVE_INFINITY;
-    const { open, attributes } = work;
-    const bytes = BYTES;
-    const view = this.lookAt(buffer, this.at);
-    let { state, depth, shift } = work;
-    let i = this.at;
-
-    scanning: for (;;) {
-      if (state === TEXT) {
-        for (;;) {
-          i = plainText(buffer, view, i, end);
-          if (i >= end) break scanning;
-          const c = buffer[i]!;
-          if (c === 0x3c /* < */) break;
-          if (c >= 0x80) {
-            do {
-              const size = sequence(buffer, i, end);
-              if (size === 0) break scanning;
-              i += size;
-              shift += size === 2 ? 1 : 2;
-            } while (i < end && buffer[i]! >= 0x80);
-          } else if (c === 0x26 /* & */) {
-            const after = reference(buffer, i, end);
-            if (after < 0) break scanning;
-            i = after;
-          } else if (c === 0x5d /* ] */) {
-            if (i + 1 >= end) break scanning;
-            if (buffer[i + 1] === 0x5d) {
-              if (i + 2 >= end) break scanning;
-              if (buffer[i + 2] === 0x3e) fail('not-well-formed', ']]> in text');
-            }
-            i++;
-          } else {
-            fail('not-well-formed', 'a character not allowed in XML');
-          }
-        }
-        state = MARKUP;
-      }
-
-      if (state === MARKUP) {
-        if (i + 1 >= end) break;
-        let c = buffer[i + 1]!;
-        if (c === 0x2f /* / */) {
-          let name = base + open[PER_OPEN * depth - 3]!;
-          const nameEnd = name + open[PER_OPEN * depth - 2]!;
-          let j = i + 2;
-          for (; name < nameEnd; name++, j++) {
-            if (j >= end) break scanning;
-            if (buffer[j] !== buffer[name]) fail('not-well-formed', 'mismatched end tag');
-          }
-          work.tagStart = i - base;
-          work.tagShift = shift;
-          shift += open[PER_OPEN * depth - 1]!;
-          i = j;
-          state = END_TAG;
-        } else if ((bytes[c]! & IS_NAME_START) !== 0 || c >= 0x80) {
-          let j = i + 1;
-          while (j < end && (bytes[buffer[j]!]! & IS_NAME) !== 0) j++;
-          if (j < end && ((c = buffer[j]!) === 0x3a /* : */ || c >= 0x80)) {
-            j = qname(buffer, i + 1, end, nameLength, work);
-          } else {
-            work.colon = work.nameShift = 0;
-            if (j - i - 1 > nameLength) refuseName();
-          }
-          if (j < 0 || j >= end) break;
-          work.tagStart = i - base;
-          work.tagShift = shift;
-          work.nameEnd = j - base;
-          work.tagColon = work.colon;
-          work.tagNameShift = work.nameShift;
-          work.prefixed = work.colon !== 0;
-          work.plain = true;
-          work.count = 0;
-          work.hashes = 0;
-          work.declaration = -1;
-          shift += work.nameShift;
-          i = j;
-          state = TAG;
-        } else if (c === 0x21 /* ! */) {
-          for (let k = 2; k < 9; k++) {
-            if (i + k >= end) break scanning;
-            if (buffer[i + k] !== CDATA_START[k]) refuseDeclaration(buffer[i + 2]!);
-          }
-          i += 9;
-          work.rewrite = true;
-          state = CDATA;
-        } else if (c === 0x3f /* ? */) {
-          fail('restricted-xml', 'processing instructions are not allowed');
-        } else {
-          fail('not-well-formed', 'invalid name');
-        }
-      }
-
-      if (state === TAG) {
-        while (i < end && (bytes[buffer[i]!]! & IS_SPACE) !== 0) i++;
-        if (i >= end) break;
-        let c = buffer[i]!;
-        if (c === 0x3e /* > */ || c === 0x2f /* / */) {
-          const empty = c === 0x2f;
-          if (empty) {
-            if (i + 1 >= end) break;
-            if (buffer[i + 1] !== 0x3e) fail('not-well-formed', 'unexpected / in a start tag');
-          }
-          if (depth >= limits.depth) fail('policy-violation', `elements are nested more than ${limits.depth} deep`);
-          work.elements += 1 + Math.max(0, work.count - USUAL_ATTRIBUTES);
-          if (work.elements > mostElements) fail('policy-violation', `more than ${mostElements} elements`);
-          const tagEnd = i + (empty ? 2 : 1);
-          if (work.prefixed) bind(work, buffer, base, depth, this.prefixes, limits.attributes);
-          else if (work.declaration >= 0) checkDefault(work, buffer, base);
-          if (depth === 0) {
-            i = tagEnd;
-            if (this.phase === HEADER) return this.opened(work, buffer, base, i, empty);
-            this.begun(work, buffer, base, i, shift);
-            if (empty) return this.complete(work, i, shift, work.contentStart);
-          } else if (depth === 1) {
-            const child = PER_CHILD * work.childCount++;
-            const { children } = work;
-            const nsStart = work.nsStart - work.contentStart;
-            children[child] = work.tagStart - work.tagShift - work.contentStart;
-            children[child + 1] = tagEnd - base - shift - work.contentStart;
-            children[child + 2] = work.nameEnd - work.tagStart - 1 - work.tagNameShift;
-            children[child + 3] = work.declaration < 0 ? -1 : work.plain ? nsStart : -2 - nsStart;
-            children[child + 4] = work.declaration < 0 ? 0 : work.nsLength;
-            if (work.tagColon !== 0) work.rewrite = true;
-          }
-          if (!empty) {
-            open[PER_OPEN * depth] = work.tagStart + 1;
-            open[PER_OPEN * depth + 1] = work.nameEnd - work.tagStart - 1;
-            open[PER_OPEN * depth + 2] = work.tagNameShift;
-            depth++;
-          } else if (work.bindings !== undefined) {
-            unbind(work, depth);
-          }
-          i = tagEnd;
-          state = TEXT;
-          continue;
-        }
-        if ((bytes[buffer[i - 1]!]! & IS_SPACE) === 0)
-          fail('not-well-formed', 'missing white space before an attribute');
-        if (work.count >= limits.attributes) fail('policy-violation', `more than ${limits.attributes} attributes`);
-        let j = i;
-        while (j < end && (bytes[buffer[j]!]! & IS_NAME) !== 0) j++;
-        if (j < end && ((c = buffer[j]!) === 0x3a /* : */ || c >= 0x80 || j === i)) {
-          j = qname(buffer, i, end, nameLength, work);
-        } else {
-          if ((bytes[buffer[i]!]! & IS_NAME_START) === 0) fail('not-well-formed', 'invalid name');
-          work.colon = work.nameShift = 0;
-          if (j - i > nameLength) refuseName();
-        }
-        if (j < 0 || j >= end) break;
-        const at = PER_ATTRIBUTE * (work.headerCount + work.count);
-        attributes[at] = i - base;
-        attributes[at + 1] = j - base;
-        const bit = 1 << (5 * (j - i) + buffer[i]! + 3 * buffer[j - 1]!);
-        if ((work.hashes & bit) !== 0) checkUnique(work, buffer, base, i, j);
-        work.hashes |= bit;
-        if (work.colon !== 0) {
-          if (work.colon !== 3 || !matches(buffer, i, XML)) work.prefixed = true;
-        } else if (j - i === 5 && matches(buffer, i, XMLNS)) {
-          work.declaration = work.count;
-        }
-        shift += work.nameShift;
-        i = j;
-        state = EQUALS;
-      }
-
-      if (state === EQUALS) {
-        while (i < end && (bytes[buffer[i]!]! & IS_SPACE) !== 0) i++;
-        if (i >= end) break;
-        if (buffer[i] !== 0x3d /* = */) fail('not-well-formed', 'an attribute without a value');
-        i++;
-        state = QUOTE;
-      }
-
-      if (state === QUOTE) {
-        while (i < end && (bytes[buffer[i]!]! & IS_SPACE) !== 0) i++;
-        if (i >= end) break;
-        work.quote = buffer[i]!;
-        if (work.quote !== 0x22 && work.quote !== 0x27) fail('not-well-formed', 'an attribute value without quotes');
-        i++;
-        attributes[PER_ATTRIBUTE * (work.headerCount + work.count) + 2] = i - base;
-        if (work.declaration === work.count) work.nsStart = i - base - shift;
-        state = VALUE;
-      }
-
-      if (state === VALUE) {
-        const { quote } = work;
-        for (;;) {
-          i = plainValue(buffer, view, i, end, quote);
-          if (i >= end) break scanning;
-          const c = buffer[i]!;
-          if (c === quote) break;
-          if (c >= 0x80) {
-            do {
-              const size = sequence(buffer, i, end);
-              if (size === 0) break scanning;
-              i += size;
-              shift += size === 2 ? 1 : 2;
-            } while (i < end && buffer[i]! >= 0x80);
-          } else if (c === 0x26 /* & */) {
-            const after = reference(buffer, i, end);
-            if (after < 0) break scanning;
-            work.plain = false;
-            i = after;
-          } else if (c === 0x3c /* < */) {
-            fail('not-well-formed', 'unescaped < in an attribute value');
-          } else if (c < 0x20) {
-            if ((bytes[c]! & IS_SPACE) === 0) fail('not-well-formed', 'a character not allowed in XML');
-            work.plain = false;
-            i++;
-          } else {
-            i++; // the other quote
-          }
-        }
-        attributes[PER_ATTRIBUTE * (work.headerCount + work.count) + 3] = i - base;
-        if (work.declaration === work.count) work.nsLength = i - base - shift - work.nsStart;
-        i++;
-        work.count++;
-        state = TAG;
-        continue;
-      }
-
-      if (state === END_TAG) {
-        while (i < end && (bytes[buffer[i]!]! & IS_SPACE) !== 0) i++;
-        if (i >= end) break;
-        if (buffer[i] !== 0x3e /* > */) fail('not-well-formed', 'mismatched end tag');
-        i++;
-        depth--;
-        if (depth === 0) return this.complete(work, i, shift, work.tagStart - work.tagShift);
-        if (depth === 1) work.children[PER_CHILD * work.childCount - 4] = i - base - shift - work.contentStart;
-        if (work.bindings !== undefined) unbind(work, depth);
-        state = TEXT;
-        continue;
-      }
-
-      if (state === CDATA) {
-        for (;;) {
-          i = plainText(buffer, view, i, end);
-          if (i >= end) break scanning;
-          const c = buffer[i]!;
-          if (c >= 0x80) {
-            const size = sequence(buffer, i, end);
-            if (size === 0) break scanning;
-            i += size;
-            shift += size === 2 ? 1 : 2;
-          } else if (c === 0x5d /* ] */) {
-            if (i + 1 >= end) break scanning;
-            if (buffer[i + 1] === 0x5d) {
-              if (i + 2 >= end) break scanning;
-              if (buffer[i + 2] === 0x3e) break;
-            }
-            i++;
-          } else if (c < 0x20) {
-            fail('not-well-formed', 'a character not allowed in XML');
-          } else {
-            i++;
-          }
-        }
-        i += 3;
-        state = TEXT;
-      }
-    }
-
-    if (this.end >= cap) refuseSize(limits.stanzaBytes);
-    this.at = i;
-    work.state = state;
-    work.depth = depth;
-    work.shift = shift;
-    if (this.work === undefined) {
-      work.trim();
-      this.work = work;
-      idle = new Work();
-    }
-    return this.wait();
-  }
-
-  /** The start tag of a top-level element has been read; it ends at `at`. */
-  private begun(work: Work, buffer: Buffer, base: number, at: number, shift: number): void {
-    work.head();
-    work.contentStart = at - base - shift;
-    work.contentShift = shift;
-    if (work.tagColon !== 0) work.rewrite = true;
-    if (!this.framed) refuseHeader(work, buffer, base, this.defaultNs, this.prefixes);
-  }
-
-  /** Completes the top-level element that ends at `at`; its content ends at `contentEnd`. */
-  private complete(work: Work, at: number, shift: number, contentEnd: number): TopLevel {
-    const buffer = this.buffer!;
-    const base = this.start;
-    const text = shift === 0 ? buffer.toString('latin1', base, at) : buffer.toString('utf8', base, at);
-    // A wrong index would present unvalidated text as elements.
-    if (text.length !== at - base - shift) throw new Error('wrong offsets of an element');
-    const { contentStart, headerColon } = work;
-    const nameStart = headerColon === 0 ? 1 : headerColon + 2;
-    const plain = work.contentShift === 0 ? text : undefined;
-    const name =
-      plain === undefined
-        ? buffer.toString('utf8', base + nameStart, base + work.headerNameEnd)
-        : plain.slice(nameStart, work.headerNameEnd);
-    const ns = topNs(work, buffer, base, plain, this.defaultNs, this.prefixes);
-    const attrs = readAttributes(work, buffer, base, plain, this.prefixes);
-    let content = contentEnd > contentStart ? text.slice(contentStart, contentEnd) : '';
-    let children = work.childCount === 0 ? NO_CHILDREN : work.children.slice(0, PER_CHILD * work.childCount);
-
-    const { rewrite } = work;
-    const { defaultNs, prefixes } = this;
-    this.work = undefined;
-    this.start = this.at = at;
-    if (this.framed) this.endFrame();
-    else if (at === this.end) this.release();
-    if (rewrite && content !== '') {
-      content = standAlone(build(text, 0, defaultNs, prefixes), ns, this.limits.stanzaBytes);
-      children = readContent(content).children;
-    }
-    return { kind: 'element', name, ns, attrs, content, children };
-  }
-
-  private opened(work: Work, buffer: Buffer, base: number, at: number, empty: boolean): StreamOpen {
+  protected opened(work: Work, buffer: Buffer, base: number, at: number, empty: boolean): StreamOpen {
     const { name, open } = readHeader(work, buffer, base);
     this.headerName = name;
     this.defaultNs = open.defaultNs;
@@ -550,7 +222,7 @@ export class XmlReader extends Unread {
   }
 
   /** RFC 7395 §3.3.3: one element per message. */
-  private endFrame(): void {
+  protected endFrame(): void {
     const buffer = this.buffer!;
     while (this.at < this.end)
       if ((BYTES[buffer[this.at++]!]! & IS_SPACE) === 0) fail('bad-format', 'more than one element in a message');
@@ -558,7 +230,7 @@ export class XmlReader extends Unread {
   }
 
   /** More bytes are needed: the unconsumed ones are copied, so that the chunk can be freed. */
-  private wait(): undefined {
+  protected wait(): undefined {
     if (this.framed) fail('not-well-formed', 'the element is incomplete');
     this.compact();
   }
@@ -566,11 +238,6 @@ export class XmlReader extends Unread {
   private frame(): void {
     this.nextFrame();
     this.fresh = UNTOUCHED;
-  }
-
-  private release(): void {
-    this.work = undefined;
-    this.drop();
   }
 }
 

@@ -18,7 +18,7 @@ import { NS } from '../../stanza/ns.js';
 import { Stanza, stanzaName } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';
 import { el } from '../../xml/element.js';
-import type { StreamOpen, TopLevel } from '../../xml/reader.js';
+import { isUnreadable, type StreamOpen, type TopLevel } from '../../xml/reader.js';
 import type { Allowance, StreamHandler, StreamParts } from '../handler.js';
 import type { PeerGateway } from '../peer-gateway.js';
 import type { Throttle } from '../sasl/throttle.js';
@@ -42,6 +42,7 @@ export interface ComponentStreamParts extends StreamParts {
 const allowance: Allowance = {
   rate: (limits) => limits.rate_component,
   elementBytes: (limits) => limits.stanza_bytes,
+  isShared: true,
 };
 
 /** How long a component has to close its half after a login timeout. */
@@ -170,6 +171,7 @@ export class ComponentStream implements StreamHandler, Swept, Entrance, Origin, 
   // --- stanzas ------------------------------------------------------------------------------------------------------
 
   #take(item: TopLevel, component: Component): Maybe<void> {
+    if (isUnreadable(item)) return this.#parts.admission.unreadable();
     if (stanzaName(item.name) === undefined) throw new StreamError('unsupported-stanza-type');
     if (item.ns !== NS.component) throw new StreamError('invalid-namespace');
     component.counts.received++;

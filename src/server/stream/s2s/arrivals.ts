@@ -11,7 +11,7 @@ import type { Awaited, Origin } from '../../routing/passage.js';
 import { type StanzaError, StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
 import { type Stanza, stanzaName } from '../../stanza/stanza.js';
-import type { TopLevel } from '../../xml/reader.js';
+import { isUnreadable, type TopLevel } from '../../xml/reader.js';
 import type { XmlStream } from '../stream.js';
 import type { DomainCounts } from './domains.js';
 import type { ServerSm } from './sm.js';
@@ -73,6 +73,13 @@ export class Arrivals implements Entrance, Origin {
 
   /** Handles a stanza. Throws StreamError. */
   take(item: TopLevel): Maybe<void> {
+    if (isUnreadable(item)) {
+      this.#parts.admission.unreadable();
+      // The peer has counted it.
+      this.sm?.received.begin();
+      this.sm?.received.handled();
+      return;
+    }
     if (item.ns !== NS.server || stanzaName(item.name) === undefined) throw new StreamError('unsupported-stanza-type');
     const { attrs } = item;
     const to = Jid.tryParse(attrs.to ?? '')?.domain;

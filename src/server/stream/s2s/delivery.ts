@@ -10,7 +10,7 @@ import { StanzaError, StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
 import { announcedBytes } from '../../stanza/stream-limits.js';
 import { type Element, el } from '../../xml/element.js';
-import type { TopLevel } from '../../xml/reader.js';
+import { isUnreadable, type TopLevel } from '../../xml/reader.js';
 import { counterOf, demandCounter } from '../xep-0198-received.js';
 import { Arrivals, type ArrivalsParts } from './arrivals.js';
 import { type DialbackKeys, domainOf } from './dialback.js';
@@ -142,7 +142,8 @@ export class Delivery implements Task {
     } else if (this.#phase === 'dialback' && item.ns === NS.dialback && item.name === 'result')
       return this.#result(stream, item);
     else if (item.ns === NS.sm) this.#managed(stream, item);
-    else if (this.#arrivals !== undefined && item.ns === NS.server) return this.#arrivals.take(item);
+    else if (this.#arrivals !== undefined && (item.ns === NS.server || isUnreadable(item)))
+      return this.#arrivals.take(item);
     else if (this.#arrivals !== undefined && item.ns === NS.dialback && item.name === 'result')
       this.#requested(stream, this.#arrivals, item);
     // Any other element is ignored, such as an unsolicited response.

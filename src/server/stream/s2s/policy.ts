@@ -50,6 +50,7 @@ const mostTerms = 1000;
 export const serverAllowance: Allowance = {
   rate: (limits) => limits.rate_server,
   elementBytes: ({ stanza_bytes, stanza_bytes_server }) => Math.max(stanza_bytes, stanza_bytes_server),
+  isShared: true,
 };
 
 export const deniedText = 'This server has no connections to the domain of the recipient.';
@@ -135,6 +136,7 @@ export class Policy {
       allowance: {
         rate: rates,
         elementBytes: (limits) => (sized && this.#ruleAt(sized)?.stanza_bytes) ?? serverAllowance.elementBytes(limits),
+        isShared: true,
       },
       share: () => this.#parts.shares.ofServer(name, rates),
     };
