@@ -9,7 +9,7 @@ import { DnsServer } from '../dns-server.js';
 import { adminOf } from './admin.js';
 import { Stage } from './dialogue.js';
 import { refusal } from './phrases.js';
-import { Impostor, lure, play, type Servers } from './servers.js';
+import { Impostor, lure, playAlone as play, type Servers } from './servers.js';
 
 const nobody = 'friar@mantua.example';
 

@@ -9,7 +9,7 @@ import type { ProbeReport } from '../../src/server/stream/s2s/probe.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
 import { adminOf } from './admin.js';
 import { refusal } from './phrases.js';
-import { type Impostor, lure, play, type ServerOptions, type Servers } from './servers.js';
+import { type Impostor, lure, playAlone as play, type ServerOptions, type Servers } from './servers.js';
 
 const [montague, capulet] = ['montague.example', 'capulet.example'];
 const both = { [montague]: {}, [capulet]: {} };

@@ -146,6 +146,14 @@ export function play(
   });
 }
 
+/** As `play`, about what administrators see: they look at one node at a time. */
+export const playAlone: typeof play = (title, domains, dialogue) =>
+  play(
+    title,
+    Object.fromEntries(Object.entries(domains).map(([domain, options]) => [domain, { ...options, nodes: 1 }])),
+    dialogue,
+  );
+
 /** Those of the present test. */
 const impostors = new Set<Impostor>();
 
