@@ -285,7 +285,7 @@ const configured = { [montague]: { s2s: { connect: { 'verona.example': '127.0.0.
 play('s2s.connect is used instead of DNS', configured, async (servers) => {
   const { lookups, places, ...result } = await testFrom(servers, 'verona.example');
   assert.deepEqual([lookups, places.map(({ address, port }) => [address, port])], [[], [['127.0.0.1', 1]]]);
-  assert.match(told(result, 'note')[0]!, /s2s\.connect says 127\.0\.0\.1:1$/);
+  assert.match(told(result, 'note')[0]!, /s2s\.connect sets 127\.0\.0\.1:1$/);
 });
 
 const denying = { [montague]: { s2s: { domains: { '*.verona.example': { policy: 'deny' } } } }, [capulet]: {} };
