@@ -90,6 +90,16 @@ test('no address, and no answer', async () => {
   await assert.rejects(places({ broken: ['example.org'] }, 'example.org'), reason('unknown'));
 });
 
+test('without an answer to an SRV query, a domain without addresses may have a server', async () => {
+  for (const service of ['_xmpp-server', '_xmpps-server']) {
+    const broken = [`${service}._tcp.example.org`];
+    await assert.rejects(places({ broken }, 'example.org'), reason('unknown'));
+    assert.deepEqual(await places({ broken, addresses: { 'example.org': ['203.0.113.1'] } }, 'example.org'), [
+      '203.0.113.1:5269',
+    ]);
+  }
+});
+
 test('literal addresses and configured domains are not looked up', async () => {
   assert.deepEqual(await places({}, '203.0.113.7'), ['203.0.113.7:5269']);
   assert.deepEqual(await places({}, '[2001:db8::7]'), ['2001:db8::7:5269']);

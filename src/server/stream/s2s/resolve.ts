@@ -77,12 +77,15 @@ export async function resolve(domain: string, parts: ResolveParts): Promise<read
   const override = parts.override(domain);
   if (override !== undefined) return placesOf([targetOf(override)], parts, () => true);
   const literal = domain.replace(/^\[(.*)\]$/, '$1');
-  const targets =
-    isIP(literal) === 0
-      ? await targetsOf(domainToASCII(domain), parts)
-      : [{ name: literal, port: usualPort, isDirectTls: false }];
-  const allowed = parts.allowed();
-  return placesOf(targets, parts, isReachable(allowed));
+  const isAllowed = isReachable(parts.allowed());
+  if (isIP(literal) !== 0) return placesOf([{ name: literal, port: usualPort, isDirectTls: false }], parts, isAllowed);
+  const { targets, isComplete } = await targetsOf(domainToASCII(domain), parts);
+  return placesOf(targets, parts, isAllowed).catch((error: unknown) => {
+    // A query without an answer may have had the records that are missing.
+    if (error instanceof UnresolvedError && error.reason === 'none' && !isComplete)
+      throw new UnresolvedError('unknown', `DNS did not answer for ${domain}`);
+    throw error;
+  });
 }
 
 /** Whether an address that DNS names may be connected to: it is in `allowed`, or on the public internet. */
@@ -91,18 +94,25 @@ export function isReachable(allowed: BlockList): (address: string) => boolean {
   return (address) => isIn(allowed, address) || !(isIn(internal, address) || isIn(own, address));
 }
 
-async function targetsOf(name: string, { dns, random = Math.random }: ResolveParts): Promise<readonly Target[]> {
+interface Targets {
+  readonly targets: readonly Target[];
+  /** Whether DNS answered all queries. */
+  readonly isComplete: boolean;
+}
+
+async function targetsOf(name: string, { dns, random = Math.random }: ResolveParts): Promise<Targets> {
   const [plain, direct] = await Promise.allSettled([
     dns.srv(`_xmpp-server._tcp.${name}`),
     dns.srv(`_xmpps-server._tcp.${name}`),
   ]);
+  const isComplete = plain.status === 'fulfilled' && direct.status === 'fulfilled';
   const records = [...found(plain, false), ...found(direct, true)];
   const services = records.filter((record) => record.name !== '' && record.name !== '.');
-  if (services.length > 0) return inOrder(services, random).slice(0, mostRecords);
+  if (services.length > 0) return { targets: inOrder(services, random).slice(0, mostRecords), isComplete };
   // RFC 6120 §3.2.1: a single record with the target "." means that the service does not exist.
   if (records.length > 0) throw new UnresolvedError('none', `DNS says that ${name} has no XMPP server`);
   // §3.2.1, §3.2.2: without SRV records, fall back to the domain itself.
-  return [{ name, port: usualPort, isDirectTls: false }];
+  return { targets: [{ name, port: usualPort, isDirectTls: false }], isComplete };
 }
 
 type Found = SrvRecord & Target;
