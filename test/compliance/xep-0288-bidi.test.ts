@@ -198,6 +198,32 @@ play('XEP-0198 §5: it is not resumed over a stream that is unidirectional', rec
   assert.equal((await (await trap.next()).hears()).kind, 'open');
 });
 
+play(
+  'XEP-0198 §5: a session that another stream resumes takes ours along only if it may',
+  receiving(),
+  async (servers) => {
+    const { trap, juliet } = await stageOf(servers);
+    const first = connects(servers);
+    await authenticates(first);
+    first.says(`<enable xmlns='${NS.sm}' resume='true'/>`);
+    const { id } = (await first.hearsElement('enabled')).attrs;
+    await juliet.sends(chat(`romeo@${montague}`, 1));
+    await first.hearsElement('message');
+    await first.hearsElement('r');
+    first.says(a(1) + r);
+    assert.equal((await first.hearsElement('a')).attrs.h, '0');
+    // Everything is acknowledged. The new stream is unidirectional, and the old one is still there.
+    const second = connects(servers);
+    await authenticates(second, '');
+    second.says(`<resume xmlns='${NS.sm}' previd='${id}' h='1'/>`);
+    assert.equal((await second.hearsElement('resumed')).attrs.h, '0');
+    await juliet.sends(chat(`romeo@${montague}`, 2));
+    assert.equal((await (await trap.next()).hears()).kind, 'open');
+    second.says(r);
+    assert.equal((await second.hearsElement('a')).attrs.h, '0');
+  },
+);
+
 play('what waits when the peer closes the stream is sent over another', receiving(), async (servers) => {
   const { trap, juliet } = await stageOf(servers);
   const friend = connects(servers);
@@ -308,6 +334,32 @@ play(
     server.says(`<db:verify from='padua.example' to='${montague}' id='some-id' type='valid'/>`);
     server.says(message('a@padua.example', `romeo@${montague}`, 'false'));
     await server.hearsError('invalid-from');
+  },
+);
+
+play(
+  'a further domain that a reload denies sends nothing more',
+  { [montague]: { s2s: { dialback_secret: secret }, trusts: [trustedCapulet] } },
+  async (servers) => {
+    const { romeo, trap, server } = await opened(servers, trustedCapulet);
+    await proves(server);
+    const further = `conference.${capulet}`;
+    const asks = async (peer: Impostor) => {
+      peer.says(`<db:result from='${further}' to='${montague}'>key</db:result>`);
+      return (await peer.hearsElement('result')).attrs.type;
+    };
+    assert.equal(await asks(server), 'valid');
+    await servers.changes(montague, { s2s: { domains: { [further]: { policy: 'deny' } } } });
+    assert.equal((await server.hears()).kind, 'close');
+    // The pair of the stream is still allowed.
+    await romeo.sends(chat(`juliet@${capulet}`, 2));
+    const other = await trap.next();
+    await other.answers(trustedCapulet, 'other-id', offer);
+    await other.hearsElement('bidi');
+    await other.hearsElement('result');
+    other.says(`<db:result from='${capulet}' to='${montague}' type='valid'/>`);
+    assert.equal((await other.hearsElement('message')).attrs.id, '2');
+    assert.equal(await asks(other), 'error');
   },
 );
 

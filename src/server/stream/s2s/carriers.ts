@@ -17,8 +17,8 @@ export interface CarrierEvents {
   carries(pair: Pair, carrier: Carrier): void;
   /** It can take more stanzas. */
   hasRoom(carrier: Carrier): void;
-  /** It has resumed a session: what waits for that goes on. */
-  hasResumed(sm: ServerSm, carrier: Carrier): void;
+  /** A session was resumed: what waits for that goes on, over `carrier`, or over another stream if that carries none. */
+  hasResumed(sm: ServerSm, carrier: Carrier | undefined): void;
   /** It has ended. `sm`: its session, if that may be resumed, and stanzas have to wait for it. */
   hasEnded(carrier: Carrier, sm: ServerSm | undefined): void;
   /** What waits for it or is unacknowledged. */

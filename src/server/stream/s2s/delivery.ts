@@ -296,7 +296,22 @@ export class Delivery implements Task {
     return Math.max(this.#lastSent, this.#arrivals?.lastAt ?? 0) <= since && this.#parts.outbox.size === 0;
   }
 
+  /** Whether the policy still allows every pair that the peer may send. The first is that of the stream. */
+  get #isAllowed(): boolean {
+    const { pairs } = this.#arrivals ?? {};
+    if (pairs === undefined || pairs.size < 2) return true;
+    return [...pairs].every((pair) => {
+      const [from = '', to = ''] = pair.split(' ');
+      return this.#parts.allows(from, to);
+    });
+  }
+
   sweep(stream: OutgoingStream, now: number): void {
+    if (!this.#isAllowed) {
+      // Without an error, because the pair of the stream is allowed: our stanzas use a new stream.
+      stream.close();
+      return;
+    }
     const sm = this.#sm;
     if (sm === undefined) return;
     const { limits, s2s } = this.#parts.config();

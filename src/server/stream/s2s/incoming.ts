@@ -377,8 +377,8 @@ export class IncomingStream implements StreamHandler, Carrier {
     // `h` must count every stanza that was received.
     const isCaughtUp = await this.#within(sm.received.whenCaughtUp());
     if (this.xml.state !== 'open') return;
-    const mayCarry = sm.waiting === 0 || this.#inverse.length === pairs.size;
-    if (!isMine() || !isCaughtUp || !mayCarry) {
+    const mayCarry = this.#inverse.length === pairs.size;
+    if (!isMine() || !isCaughtUp || (sm.waiting > 0 && !mayCarry)) {
       if (!sm.isOver && isMine()) sessions.end(sm);
       return this.#refuseToResume(sessions.ended(previd, pairs));
     }
@@ -387,7 +387,7 @@ export class IncomingStream implements StreamHandler, Carrier {
     this.xml.writeElement(el('resumed', { xmlns: NS.sm, previd, h: String(sm.received.h) }));
     sm.resumed(acknowledged, this.xml, () => this.#replaced());
     // Before new stanzas.
-    this.#parts.carriers.hasResumed(sm, this);
+    this.#parts.carriers.hasResumed(sm, mayCarry ? this : undefined);
     this.#carry();
   }
 

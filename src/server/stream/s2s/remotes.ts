@@ -370,8 +370,9 @@ export class Remotes implements Destination, CarrierEvents {
     }
   }
 
-  hasResumed(sm: ServerSm, carrier: Carrier): void {
-    for (const route of this.#routes.values()) if (route.waitsFor === sm) this.#attach(route, carrier);
+  hasResumed(sm: ServerSm, carrier: Carrier | undefined): void {
+    if (carrier === undefined) this.sessionEnded(sm);
+    else for (const route of this.#routes.values()) if (route.waitsFor === sm) this.#attach(route, carrier);
   }
 
   hasEnded(carrier: Carrier, sm: ServerSm | undefined): void {
@@ -385,7 +386,7 @@ export class Remotes implements Destination, CarrierEvents {
     }
   }
 
-  /** A session that was lost is over. */
+  /** Nothing is to be waited for any more: a session that was lost is over, or goes on without our stanzas. */
   sessionEnded(sm: ServerSm): void {
     for (const route of this.#routes.values()) {
       if (route.waitsFor !== sm) continue;
