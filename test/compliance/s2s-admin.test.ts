@@ -254,6 +254,11 @@ play('s2s list and kick: a stream that is not authenticated yet, in either direc
   const romeo = await servers.stage(montague).actor('romeo@montague.example/orchard', { presence: true });
   const trap = await lure('');
   servers.leads('verona.example', trap.port);
+  // A kick ends the attempt: the other address is not tried.
+  const { srv = {}, ...zone } = servers.dns.zone;
+  const name = '_xmpp-server._tcp.verona.example';
+  const another = `1 0 ${(await lure('')).port} here.example`;
+  servers.dns.zone = { ...zone, srv: { ...srv, [name]: [...srv[name]!, another] } };
   await romeo.sends(`<message to='prince@verona.example' type='chat' id='1'><body>?</body></message>`);
   await (await trap.next()).hears();
   const { streams } = await admin.ask<Listed>('s2s list', { domain: 'verona.example' });

@@ -89,6 +89,8 @@ export class IncomingStream implements StreamHandler, Carrier {
   #provedAt = 0;
   /** Stanzas may be sent from now on. */
   #isCarrying = false;
+  /** A session is about to be resumed: stanzas that are sent before would not be counted. */
+  #isResuming = false;
   #sent = 0;
   #lastSent = 0;
   /** The pairs whose dialback is pending. */
@@ -374,8 +376,10 @@ export class IncomingStream implements StreamHandler, Carrier {
     const sm = sessions.find(previd, pairs);
     if (sm === undefined) return this.#refuseToResume(sessions.ended(previd, pairs));
     const isMine = sm.claim();
+    this.#isResuming = true;
     // `h` must count every stanza that was received.
     const isCaughtUp = await this.#within(sm.received.whenCaughtUp());
+    this.#isResuming = false;
     if (this.xml.state !== 'open') return;
     const mayCarry = this.#inverse.length === pairs.size;
     if (!isMine() || !isCaughtUp || (sm.waiting > 0 && !mayCarry)) {
@@ -436,7 +440,7 @@ export class IncomingStream implements StreamHandler, Carrier {
    * is not counted, and could overtake what was sent over the former connection.
    */
   #carry(): void {
-    if (this.#isCarrying || !this.#isBidirectional || !this.xml.isEstablished) return;
+    if (this.#isCarrying || this.#isResuming || !this.#isBidirectional || !this.xml.isEstablished) return;
     this.#isCarrying = true;
     for (const pair of this.#inverse) this.#parts.carriers.carries(pair, this);
   }

@@ -240,14 +240,18 @@ export class OutgoingStream implements StreamHandler {
     this.xml.close();
   }
 
+  /** As `fail`, and does not try other addresses of the domain. */
+  abort(text: string, reason?: StanzaError): void {
+    this.#another = undefined;
+    this.fail(text, reason);
+  }
+
   /** Closes the stream if the policy has changed. */
   #check(): void {
     const { policy } = this.#parts;
     const { from, to } = this.pair;
-    if (policy.denies(from, to)) {
-      this.#another = undefined;
-      this.fail(deniedText, denied());
-    } else if (this.xml.isEstablished && !this.isCertified && policy.requiresCertificate(from, to))
+    if (policy.denies(from, to)) this.abort(deniedText, denied());
+    else if (this.xml.isEstablished && !this.isCertified && policy.requiresCertificate(from, to))
       this.fail('The certificate of the server is not valid for its domain, which is required from now on.');
   }
 

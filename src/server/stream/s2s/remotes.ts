@@ -72,8 +72,8 @@ interface Route {
   step: Step;
   /** The user whose stanza it is opened for. Undefined once it has been open, and if it is the server's own stanza. */
   opener: string | undefined;
-  /** The established stream. Undefined until there is one. */
-  open: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
+  /** The established stream, and since when in ms (`monotonic`). Undefined until there is one. */
+  open: { readonly stream: OutgoingStream; readonly delivery: Delivery; readonly since: number } | undefined;
   /** A bidirectional stream of the other server, if that is used instead. */
   carrier: Carrier | undefined;
   /** The session of such a stream that is lost: stanzas wait until it is resumed or over. */
@@ -216,7 +216,7 @@ export class Remotes implements Destination, CarrierEvents {
       resumes: route.resumes,
       now: monotonic,
       opened: (stream) => {
-        route.open = { stream, delivery };
+        route.open = { stream, delivery, since: monotonic() };
         this.#isOpened(route);
         this.#backOffs.delete(keyOf(route.pair));
       },
@@ -281,10 +281,12 @@ export class Remotes implements Destination, CarrierEvents {
   #ended(route: Route, delivery: Delivery, reason: StanzaError, how: StreamEnd): void {
     const isDenied = this.#parts.policy.denies(route.pair.from, route.pair.to);
     this.#isOpened(route);
-    const wasOpen = route.open !== undefined;
+    const since = route.open?.since;
+    const wasOpen = since !== undefined;
     route.open = undefined;
     route.resumes = this.#toResume(delivery, reason, how);
-    if (wasOpen && (delivery.hasProgressed || route.lostAt === undefined)) {
+    const wasOpenForLong = wasOpen && monotonic() >= since + this.#reconnectMs;
+    if (wasOpen && (delivery.hasProgressed || wasOpenForLong || route.lostAt === undefined)) {
       route.lostAt = monotonic();
       route.attempts = 0;
     }
@@ -314,8 +316,11 @@ export class Remotes implements Destination, CarrierEvents {
 
   /** A stream that was usable is opened again, for a time, if there is something to send. */
   #mayReconnect({ lostAt }: Route, { isOverdue }: Delivery): boolean {
-    const most = Math.max(1000, this.#parts.config().s2s.resume_seconds * 1000);
-    return lostAt !== undefined && monotonic() < lostAt + most && !isOverdue && !this.#isClosed;
+    return lostAt !== undefined && monotonic() < lostAt + this.#reconnectMs && !isOverdue && !this.#isClosed;
+  }
+
+  get #reconnectMs(): number {
+    return Math.max(1000, this.#parts.config().s2s.resume_seconds * 1000);
   }
 
   #reconnect(route: Route): void {
@@ -514,7 +519,7 @@ export class Remotes implements Destination, CarrierEvents {
       closed++;
       // Without an error, because the peer has done nothing wrong: queued stanzas use a new stream.
       if (open !== undefined) open.stream.close();
-      else last.stream.fail('An administrator closed the stream.');
+      else last.stream.abort('An administrator closed the stream.');
     }
     for (const { pair } of this.#backOffsOf(domain)) this.#backOffs.delete(keyOf(pair));
     return closed;
