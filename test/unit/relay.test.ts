@@ -201,7 +201,7 @@ test('invalid messages close the wire', async () => {
     message(0, 0, Buffer.from('null')),
     message(0, 0, Buffer.from(JSON.stringify({ protocol: 2, from: a, to: b }))),
     Buffer.concat([hello, message(1, 1), message(1, 1)]),
-    Buffer.concat([hello, message(1, 1), message(9, 1)]),
+    Buffer.concat([hello, message(1, 1), message(99, 1)]),
     Buffer.concat([hello, message(1, 1), message(3, 1, Buffer.from([0, 0, 0, 1]))]),
     Buffer.concat([hello, message(1, 1), message(3, 1, Buffer.from([1]))]),
   ]) {
