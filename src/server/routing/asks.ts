@@ -4,7 +4,7 @@ import type { Jid } from '../address/jid.js';
 import { Portions } from '../limits/portions.js';
 import type { Maybe } from '../maybe.js';
 import type { AskOptions } from '../module/index.js';
-import { isStanzaErrorCondition, StanzaError } from '../stanza/errors.js';
+import { errorTypes, isStanzaErrorCondition, StanzaError } from '../stanza/errors.js';
 import { randomId } from '../stanza/ids.js';
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -138,5 +138,7 @@ export function errorOf(stanza: Stanza): StanzaError {
   const children = error?.getChildElements() ?? [];
   const name = children.find((child) => child.getNS() === NS.stanzas && child.name !== 'text')?.name ?? '';
   const extra = children.filter((child) => child.getNS() !== NS.stanzas);
-  return new StanzaError(isStanzaErrorCondition(name) ? name : 'undefined-condition', undefined, { extra });
+  const text = children.find((child) => child.getNS() === NS.stanzas && child.name === 'text')?.getText();
+  const type = errorTypes.find((one) => one === error?.attrs.type);
+  return new StanzaError(isStanzaErrorCondition(name) ? name : 'undefined-condition', text, { type, extra });
 }
