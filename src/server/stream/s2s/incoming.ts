@@ -16,6 +16,7 @@ import { announcedBytes, streamLimits } from '../../stanza/stream-limits.js';
 import type { Transport } from '../../transport/transport.js';
 import { type Element, el, elementOf } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
+import { catchesUp } from '../catching-up.js';
 import { demandVersion, type StreamHandler, type StreamParts } from '../handler.js';
 import type { PeerGateway } from '../peer-gateway.js';
 import { authenticateServer } from '../sasl/external.js';
@@ -59,9 +60,6 @@ export interface IncomingParts extends StreamParts, ArrivalsParts {
 /** How many pairs of domains a stream may have, and how many pending dialbacks. */
 const mostPairs = 100;
 const mostPending = 10;
-
-/** Share of the login deadline that a resumption may wait for stanzas of the former connection. */
-const pendingShare = 0.5;
 
 /** Without stanzas or stream management from the peer, sending begins after this, in ms. */
 const firstSendMs = 2000;
@@ -378,7 +376,7 @@ export class IncomingStream implements StreamHandler, Carrier {
     const isMine = sm.claim();
     this.#isResuming = true;
     // `h` must count every stanza that was received.
-    const isCaughtUp = await this.#within(sm.received.whenCaughtUp());
+    const isCaughtUp = await catchesUp(sm.received.whenCaughtUp(), this.#parts.config().limits);
     this.#isResuming = false;
     if (this.xml.state !== 'open') return;
     const mayCarry = this.#inverse.length === pairs.size;
@@ -396,21 +394,9 @@ export class IncomingStream implements StreamHandler, Carrier {
   }
 
   async #refuseToResume(received: Received | undefined): Promise<void> {
-    const isCaughtUp = received !== undefined && (await this.#within(received.whenCaughtUp()));
+    const isCaughtUp =
+      received !== undefined && (await catchesUp(received.whenCaughtUp(), this.#parts.config().limits));
     this.xml.writeElement(failed('item-not-found', isCaughtUp ? received.h : undefined));
-  }
-
-  /** Whether `work` resolves in time. A stanza that takes too long must not lock out the peer. */
-  #within(work: Promise<void> | undefined): Promise<boolean> {
-    if (work === undefined) return Promise.resolve(true);
-    const ms = this.#parts.config().limits.login_deadline_seconds * 1000 * pendingShare;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => resolve(false), ms).unref();
-      work.then(() => {
-        clearTimeout(timer);
-        resolve(true);
-      }, reject);
-    });
   }
 
   /** §5: another connection resumes the session of this one. Nothing it still receives is handled. */

@@ -9,13 +9,11 @@ import { NS } from '../../stanza/ns.js';
 import { type Element, el } from '../../xml/element.js';
 import type { TopLevel } from '../../xml/reader.js';
 import type { C2sStream } from '../c2s/stream.js';
+import { catchesUp } from '../catching-up.js';
 import { demandCounter, failed } from '../xep-0198-received.js';
 import { Sm } from '../xep-0198-sm.js';
 import type { Ending } from './ending.js';
 import type { SessionsParts } from './parts.js';
-
-/** Share of the login timeout that a resumption may wait for pending work of the old connection. */
-const pendingShare = 0.5;
 
 export class Resuming {
   readonly #parts: SessionsParts;
@@ -100,7 +98,10 @@ export class Resuming {
     this.#disconnect(sm);
     const isMine = sm.claim();
     // `h` must count every received stanza, and the snapshot must be gone: the client will know of later counts.
-    const isCaughtUp = await this.#within(Promise.all([resumables.invalidate(sm), sm.whenCaughtUp()]));
+    const isCaughtUp = await catchesUp(
+      Promise.all([resumables.invalidate(sm), sm.whenCaughtUp()]),
+      this.#parts.config().limits,
+    );
     if (stream.phase !== 'authenticated') throw new StreamError('connection-timeout');
     if (!isMine()) throw new StreamError('conflict', 'Another connection resumed the session.');
     if (!isCaughtUp) this.#ending.end(sm.session);
@@ -126,18 +127,6 @@ export class Resuming {
     session.drained();
     void sm.host.notify('resumed', session);
     return undefined;
-  }
-
-  /** Whether `work` resolves in time. A handler that never finishes must not lock out its client. */
-  #within(work: Promise<unknown>): Promise<boolean> {
-    const ms = this.#parts.config().limits.login_deadline_seconds * 1000 * pendingShare;
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => resolve(false), ms).unref();
-      work.then(() => {
-        clearTimeout(timer);
-        resolve(true);
-      }, reject);
-    });
   }
 
   /** Detaches the session from its connection: nothing it still receives is handled. */
