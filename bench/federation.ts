@@ -1,9 +1,9 @@
 /**
  * What federation costs, on the parts of the interop tests (test/interop/federation): CPU time of both servers for a
  * message between them, for Waxwing, Prosody and ejabberd in all combinations, compared with a local message of Waxwing;
- * CPU time of setting up a stream and memory of a link; delays of local users while many servers are talked to.
+ * CPU time of setting up a stream and memory of a link; messages to a room with occupants on 200 servers; delays of local users while many servers are talked to.
  *
- *     node dist/bench/federation.js [--seconds 1.2] [--rounds 3] [--only messages|links|delays]
+ *     node dist/bench/federation.js [--seconds 1.2] [--rounds 3] [--only messages|floor|links|rooms|delays]
  *
  * All servers run at the same time, take turns, and are without archives, debug logs and limits on rates. Takes less than
  * six minutes and prints the tables of RESULTS.md. Servers that are not installed are left out.
@@ -17,8 +17,10 @@ import { prosody } from '../test/interop/federation/prosody.js';
 import { waxwing } from '../test/interop/federation/waxwing.js';
 import { measureDelays } from './federation/delays.js';
 import { certified, startDoubles } from './federation/doubles.js';
+import { measureFloor } from './federation/floor.js';
 import { measureLinks, type Program } from './federation/links.js';
-import { measureMessages, type Row } from './federation/messages.js';
+import { bytes, measureMessages, pairCounts, type Row, window } from './federation/messages.js';
+import { measureRooms } from './federation/rooms.js';
 import { yardstick } from './yardstick.js';
 
 /** The whole run ends after this, in ms, whatever happens. */
@@ -134,8 +136,15 @@ try {
     await measureMessages(rows, { seconds: Number(given.seconds), rounds, password });
     await Promise.all([...open].map(stop));
   }
+  if (isWanted('floor'))
+    await measureFloor({ authority, seconds: Number(given.seconds), rounds, window, bytes, counts: pairCounts });
   if (isWanted('links'))
     await measureLinks(those, { start: (program) => start(program, 1), stop, publish, doubles, password });
+  if (isWanted('rooms')) {
+    const peer = await start('Waxwing', 1, { isLean: false });
+    await measureRooms(peer, { rounds, publish, doubles, password });
+    await stop(peer);
+  }
   if (isWanted('delays')) {
     const peer = await start('Waxwing', 40);
     await measureDelays(peer, { rounds, publish, doubles, password });

@@ -17,6 +17,7 @@ import { Accounts } from '../src/server/accounts/index.js';
 import { Jid } from '../src/server/address/jid.js';
 import { loadConfig } from '../src/server/config/load.js';
 import { chooseModules, startModules } from '../src/server/loader.js';
+import { exportOf } from '../src/server/portable/export.js';
 import { SessionDirectory } from '../src/server/routing/directory.js';
 import { LocalHost } from '../src/server/routing/host.js';
 import { Router, serverOrigin } from '../src/server/routing/router.js';
@@ -24,6 +25,7 @@ import { Session } from '../src/server/routing/session.js';
 import { idAt } from '../src/server/stanza/ids.js';
 import { NS } from '../src/server/stanza/ns.js';
 import { Stanza } from '../src/server/stanza/stanza.js';
+import { openBlobs } from '../src/storage/open.js';
 import { openSqlite } from '../src/storage/sqlite/index.js';
 
 const longest = Number(process.argv[2] ?? 1_000_000);
@@ -48,15 +50,24 @@ const host = new LocalHost({
   directory,
   accounts: await Accounts.open({ storage, hashes: ['SHA-256'] }),
   config: () => settings,
+  exportOf: (one, owner) => exportOf(one, owner, { keys: false }),
   log,
   software: { name: 'Waxwing', version: '0' },
+  publicUrl: () => undefined,
   limitHit: () => {},
   canRestart: false,
   halt: async () => {},
   end: () => {},
 });
 router.add(host.domain, host);
-host.start(await startModules(host, chooseModules(modules, settings), { storage, config: settings, log }));
+host.start(
+  await startModules(host, chooseModules(modules, settings), {
+    storage,
+    blobs: openBlobs(settings),
+    config: settings,
+    log,
+  }),
+);
 
 const words = Array.from({ length: 3000 }, (_, n) => `w${((n * 7919) % 3000).toString(36)}`);
 /** Each word is in 0.4 % of messages, `odd` and `even` in half of them each, `rare` in one of 50,000. */

@@ -44,6 +44,7 @@ const outlet = {
     if (outlet.isWriting) buffer.write(xml);
   },
   close(): void {},
+  stopTaking: () => Promise.resolve(),
 };
 
 type Host = Awaited<ReturnType<typeof startHost>>;

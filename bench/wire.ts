@@ -19,15 +19,17 @@ export class Wire {
     this.socket.setEncoding('utf8');
     this.socket.on('error', () => {});
     this.socket.on('close', () => this.#wanted?.reject(new Error(`closed before ${this.#wanted.what}`)));
-    this.socket.on('data', (text: string) => {
-      this.#onText(text);
-      if (this.#wanted === undefined) return;
-      this.#seen += text;
-      if (!this.#seen.includes(this.#wanted.what)) return;
-      const { resolve } = this.#wanted;
-      this.#wanted = undefined;
-      resolve();
-    });
+    this.socket.on('data', (text: string) => this.hear(text));
+  }
+
+  protected hear(text: string): void {
+    this.#onText(text);
+    if (this.#wanted === undefined) return;
+    this.#seen += text;
+    if (!this.#seen.includes(this.#wanted.what)) return;
+    const { resolve } = this.#wanted;
+    this.#wanted = undefined;
+    resolve();
   }
 
   send(text: string): boolean {
@@ -37,6 +39,11 @@ export class Wire {
   /** Sends a message with the current time. */
   sendTimestamp(to: string, padding = ''): void {
     this.send(`<message to='${to}' type='chat'><body>${performance.now()} ${padding}</body></message>`);
+  }
+
+  /** From now on, passes on what arrives. */
+  listen(onText: (text: string) => void): void {
+    this.#onText = onText;
   }
 
   /** From now on, records the delay in ms of each such message. */
@@ -69,8 +76,10 @@ export class Wire {
     await this.ask(`<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>${plain}</auth>`, '<success');
     await this.ask(this.header, '</stream:features>');
     const bind = `<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>${resource}</resource></bind>`;
-    await this.ask(`<iq type='set' id='b'>${bind}</iq>`, 'id="b"');
-    await this.ask("<presence/><iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>", 'id="p"');
+    // RFC 7395 §3.3: elements have their own namespace, and a message is one element.
+    await this.ask(`<iq xmlns='jabber:client' type='set' id='b'>${bind}</iq>`, 'id="b"');
+    this.send("<presence xmlns='jabber:client'/>");
+    await this.ask("<iq xmlns='jabber:client' type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>", 'id="p"');
     return this;
   }
 
@@ -92,6 +101,8 @@ export interface BenchServer {
   megabytes(): number;
   /** Memory usage reported by the process; after a garbage collection if `collect`. */
   memory(collect: boolean): Promise<NodeJS.MemoryUsage>;
+  /** CPU time of the process, and how long the event loop was busy at a time, since the last call. In ms. */
+  load(): Promise<{ readonly cpu: number; readonly p99: number; readonly most: number }>;
   stop(): Promise<void>;
 }
 
@@ -102,7 +113,15 @@ export interface BenchServer {
 export async function startServer(
   port: number,
   accounts: readonly string[],
-  more: { readonly arguments?: readonly string[]; readonly env?: NodeJS.ProcessEnv; readonly http?: number } = {},
+  more: {
+    readonly arguments?: readonly string[];
+    readonly env?: NodeJS.ProcessEnv;
+    readonly http?: number;
+    /** Files of modules to load. */
+    readonly load?: readonly string[];
+    /** Further tables of the configuration. */
+    readonly tables?: string;
+  } = {},
 ): Promise<BenchServer> {
   const folder = mkdtempSync(join(tmpdir(), 'waxwing-bench-'));
   const config = join(folder, 'waxwing.toml');
@@ -129,12 +148,24 @@ per_address = "unlimited"
 in_all = "unlimited"
 [modules]
 disabled = ["proxy65"]
+load = ${JSON.stringify(more.load ?? [])}
 [log]
 level = "error"
-`,
+${more.tables ?? ''}`,
   );
   const program = `import { main } from '${new URL('../src/server/admin/cli.js', import.meta.url)}';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+const delay = monitorEventLoopDelay({ resolution: 1 });
+delay.enable();
+let cpu = process.cpuUsage();
 process.on('message', (what) => {
+  if (what === 'load') {
+    const { user, system } = process.cpuUsage(cpu);
+    process.send({ cpu: (user + system) / 1000, p99: delay.percentile(99) / 1e6, most: delay.max / 1e6 });
+    cpu = process.cpuUsage();
+    delay.reset();
+    return;
+  }
   if (what === 'collect') { gc(); gc(); }
   process.send(process.memoryUsage());
 });
@@ -170,11 +201,12 @@ process.disconnect();`;
   }
   const megabytes = (): number =>
     Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))?.[1] ?? 0) / 1024);
-  const memory = async (collect: boolean): Promise<NodeJS.MemoryUsage> => {
-    server.send(collect ? 'collect' : 'look');
-    return (await once(server, 'message'))[0] as NodeJS.MemoryUsage;
+  const asks = async <T>(what: string): Promise<T> => {
+    server.send(what);
+    return (await once(server, 'message'))[0] as T;
   };
-  return { megabytes, memory, stop };
+  const memory = (collect: boolean): Promise<NodeJS.MemoryUsage> => asks(collect ? 'collect' : 'look');
+  return { megabytes, memory, load: () => asks('load'), stop };
 }
 
 /** The same over WebSocket (RFC 7395), with hand-made masked frames. */
@@ -183,7 +215,8 @@ export class WebSocketWire extends Wire {
 
   override send(text: string): boolean {
     if (!this.#isOpen) return super.send(text);
-    const payload = Buffer.from(text);
+    // RFC 7395 §3.3.3
+    const payload = Buffer.from(text.replace(/^<(iq|message|presence)\b(?![^>]* xmlns=)/, "<$1 xmlns='jabber:client'"));
     const head = Buffer.from([0x81, 0xfe, payload.length >> 8, payload.length & 0xff, 0, 0, 0, 0]);
     return this.socket.writable && this.socket.write(Buffer.concat([head, payload]));
   }
@@ -198,5 +231,66 @@ export class WebSocketWire extends Wire {
     await this.ask(`${upgrade}${key}Sec-WebSocket-Protocol: xmpp\r\n\r\n`, '\r\n\r\n');
     this.#isOpen = true;
     return super.login(user, resource);
+  }
+}
+
+/** The same over BOSH (XEP-0124), with a second connection for what is sent while a request is held. */
+export class BoshWire extends Wire {
+  readonly #sockets: readonly Socket[];
+  readonly #idle: Socket[];
+  readonly #waiting: string[] = [];
+  #rid = 1_000_000;
+  #sid = '';
+
+  constructor(port: number) {
+    super(port);
+    const second = connect({ host: '127.0.0.1', port, noDelay: true });
+    second.setEncoding('utf8');
+    second.on('error', () => {});
+    this.#sockets = [this.socket, second];
+    this.#idle = [second, this.socket];
+    for (const socket of this.#sockets) {
+      let text = '';
+      socket.removeAllListeners('data');
+      socket.on('data', (chunk: string) => {
+        text += chunk;
+        const head = text.indexOf('\r\n\r\n') + 4;
+        const length = Number(/content-length: (\d+)/i.exec(text.slice(0, head))?.[1]);
+        // What is said here is ASCII.
+        if (head < 4 || text.length < head + length) return;
+        const body = text.slice(head, head + length);
+        text = '';
+        this.#idle.push(socket);
+        this.#answered(body);
+      });
+    }
+  }
+
+  #answered(body: string): void {
+    this.#sid ||= / sid="([^"]+)"/.exec(body)?.[1] ?? '';
+    this.hear(body);
+    if (this.#waiting.length > 0) this.#post(this.#waiting.splice(0).join(''));
+    else if (this.#idle.length === 2) this.#post('');
+  }
+
+  override send(text: string): boolean {
+    if (this.#idle.length > 0) this.#post(text);
+    else this.#waiting.push(text);
+    return true;
+  }
+
+  #post(text: string): void {
+    const isHeader = text === this.header;
+    const sid = this.#sid === '' ? " wait='60' hold='1' ver='1.11'" : ` sid='${this.#sid}'`;
+    const restart = isHeader ? ` to='localhost' xmlns:xmpp='urn:xmpp:xbosh' xmpp:version='1.0'` : '';
+    const again = isHeader && this.#sid !== '' ? " xmpp:restart='true'" : '';
+    const tag = `<body xmlns='http://jabber.org/protocol/httpbind' rid='${this.#rid++}'${sid}${restart}${again}>`;
+    const body = `${tag}${isHeader ? '' : text}</body>`;
+    const head = `POST /http-bind HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/xml; charset=utf-8\r\n`;
+    this.#idle.shift()!.write(`${head}Content-Length: ${body.length}\r\n\r\n${body}`);
+  }
+
+  override end(): void {
+    for (const socket of this.#sockets) socket.destroy();
   }
 }

@@ -9,6 +9,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { installWeb, packWeb } from './web.mjs';
 
 export const root = fileURLToPath(new URL('../', import.meta.url));
 
@@ -25,7 +26,7 @@ const settings = ['tsconfig.json', 'tsconfig.server.json', 'package-lock.json'];
 /** A command failed; its output has the reason. */
 export class SetupError extends Error {}
 
-/** Installs, and compiles the project `server` or `all`. Throws SetupError. */
+/** Installs, and compiles the project `server`, with the web client, or `all`. Throws SetupError. */
 export async function setup(project) {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19)) {
@@ -33,6 +34,13 @@ export async function setup(project) {
   }
   await install();
   await build(project);
+  if (project === 'server') {
+    await installWeb(npm).catch((error) => {
+      if (!(error instanceof SetupError)) throw error;
+      console.error(`${error.message} The server has no web client until the next start succeeds in this.`);
+    });
+  }
+  packWeb();
 }
 
 async function install() {
@@ -46,8 +54,10 @@ async function install() {
   ].join(' ');
   const known = readIfThere(stampFile);
   if (known === stamp) return;
-  if (known === undefined && isInstalled()) {
-    writeFileSync(stampFile, stamp);
+  // Work trees may share node_modules: what is there serves each of them whose packages it has.
+  const isForThisNode = known === undefined || known.slice(known.indexOf(' ')) === stamp.slice(stamp.indexOf(' '));
+  if (isForThisNode && isInstalled()) {
+    if (known === undefined) writeFileSync(stampFile, stamp);
     return;
   }
   console.error('Installing dependencies …');
@@ -156,4 +166,4 @@ export async function setupOrExit(project = 'all') {
   }
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) await setupOrExit();
+if (process.argv[1] === fileURLToPath(import.meta.url)) await setupOrExit(process.argv[2]);

@@ -16,17 +16,24 @@ export class CertificateAuthority {
   constructor(name: string) {
     this.#name = distinguishedName(name);
     const extensions = [extension('2.5.29.19', writeDer(derTag.sequence, writeDer(0x01, Buffer.of(0xff))))];
-    this.pem = this.#issue(this.#name, this.#key, extensions, Date.now());
+    const certificate = this.#sign(this.#name, createPublicKey(this.#key), extensions, Date.now());
+    this.pem = { certificate, key: pemOf(this.#key) };
   }
 
   /** A certificate for domains, for both sides of a connection. Valid for 90 days from `from` on, in ms since 1970. */
   issues(domains: readonly string[], from = Date.now() - day): Pem {
-    const usages = writeDer(derTag.sequence, writeOid('1.3.6.1.5.5.7.3.1'), writeOid('1.3.6.1.5.5.7.3.2'));
-    const extensions = [extension('2.5.29.17', writeNames(domains, [])), extension('2.5.29.37', usages)];
-    return this.#issue(distinguishedName(domains[0]!), newKey(), extensions, from);
+    const key = newKey();
+    return { certificate: this.certifies(domains, createPublicKey(key), from), key: pemOf(key) };
   }
 
-  #issue(subject: Buffer, key: KeyObject, extensions: readonly Buffer[], from: number): Pem {
+  /** The same for the key of another, in PEM. */
+  certifies(domains: readonly string[], key: KeyObject, from = Date.now() - day): string {
+    const usages = writeDer(derTag.sequence, writeOid('1.3.6.1.5.5.7.3.1'), writeOid('1.3.6.1.5.5.7.3.2'));
+    const extensions = [extension('2.5.29.17', writeNames(domains, [])), extension('2.5.29.37', usages)];
+    return this.#sign(distinguishedName(domains[0]!), key, extensions, from);
+  }
+
+  #sign(subject: Buffer, key: KeyObject, extensions: readonly Buffer[], from: number): string {
     const body = writeDer(
       derTag.sequence,
       writeDer(derTag.context(0), writeDer(0x02, Buffer.of(2))),
@@ -35,18 +42,17 @@ export class CertificateAuthority {
       this.#name,
       writeDer(derTag.sequence, time(from), time(from + 90 * day)),
       subject,
-      createPublicKey(key).export({ type: 'spki', format: 'der' }),
+      key.export({ type: 'spki', format: 'der' }),
       writeDer(derTag.context(3), writeDer(derTag.sequence, ...extensions)),
     );
     const signature = writeDer(0x03, Buffer.of(0), sign('sha256', body, this.#key));
-    return {
-      certificate: new X509Certificate(writeDer(derTag.sequence, body, ecdsaWithSha256, signature)).toString(),
-      key: key.export({ type: 'pkcs8', format: 'pem' }).toString(),
-    };
+    return new X509Certificate(writeDer(derTag.sequence, body, ecdsaWithSha256, signature)).toString();
   }
 }
 
 const newKey = (): KeyObject => generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+
+const pemOf = (key: KeyObject): string => key.export({ type: 'pkcs8', format: 'pem' }).toString();
 
 const extension = (oid: string, value: Buffer): Buffer =>
   writeDer(derTag.sequence, writeOid(oid), writeDer(derTag.octetString, value));

@@ -10,7 +10,7 @@ export interface Zone {
   readonly srv?: Readonly<Record<string, readonly string[]>>;
   /** Names for which it answers SERVFAIL. */
   readonly broken?: readonly string[];
-  /** Names for which it does not answer. */
+  /** Names for which it does not answer; "AAAA example.org": only to that question. */
   readonly silent?: readonly string[];
 }
 
@@ -50,7 +50,8 @@ export class DnsServer {
     const { name, end } = nameAt(message, 12);
     const type = types[message.readUInt16BE(end) as keyof typeof types];
     this.asked.push(`${type} ${name}`);
-    if (this.zone.silent?.includes(name) === true) return;
+    const { silent = [] } = this.zone;
+    if (silent.includes(name) || silent.includes(`${type} ${name}`)) return;
     const question = message.subarray(12, end + 4);
     const records = this.#records(type, name);
     const header = Buffer.alloc(12);

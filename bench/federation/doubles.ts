@@ -8,6 +8,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { constants, setPriority } from 'node:os';
 import type { SecureContext } from 'node:tls';
 import { fileURLToPath } from 'node:url';
+import { NS } from '../../src/server/stanza/ns.js';
 import type { Pem } from '../../src/server/tls/self-signed.js';
 import { DnsServer } from '../../test/dns-server.js';
 import type { Place } from '../../test/interop/federation/peer.js';
@@ -38,6 +39,8 @@ class Doubles {
   /** Called with the domain of each message that arrived where it should. */
   #arrived: (domain: string) => void = () => {};
   #failed: (error: Error) => void = () => {};
+  /** Characters that other servers have sent to domains. */
+  #read = 0;
   /** Messages to domains that came back. */
   #returned: string[] = [];
 
@@ -56,7 +59,11 @@ class Doubles {
         ({ line, domain, isBidirectional }) => {
           this.#lines.add(line);
           if (isBidirectional) this.#carriers.set(domain, line);
-          line.listens(this.#messages((head) => this.#came(line, head)));
+          const came = this.#messages((head) => this.#came(line, head));
+          line.listens((text) => {
+            this.#read += text.length;
+            came(text);
+          });
         },
         (error: Error) => this.#failed(error),
       );
@@ -90,7 +97,7 @@ class Doubles {
   /** A message for a domain: it is answered if the stream allows. */
   #came(line: Line, head: string): void {
     const [to, from] = [attribute(head, 'to'), attribute(head, 'from')];
-    const domain = to.split('@')[1]!;
+    const domain = to.split(/[@/]/)[1]!;
     if (this.#carriers.get(domain) !== line) this.#arrived(domain);
     else line.says(`<message type='chat' from='${to}' to='${from}'>${body('And to thee.')}</message>`);
   }
@@ -127,6 +134,34 @@ class Doubles {
       line.listens(() => {});
       line.says(`<message type='chat' from='juliet@${domain}' to='${bare}/r'>${body('Good morrow.')}</message>`);
     });
+  }
+
+  /** The first user opens a room, and a user of each domain enters it. Resolves when all have got a message there. */
+  async enter(place: Place, domains: readonly string[], room: string): Promise<void> {
+    const { line } = this.#users[0]!;
+    const joins = (from: string, nick: string) =>
+      `<presence ${from}to='${room}/${nick}'><x xmlns='${NS.muc}'/></presence>`;
+    const form = `<x xmlns='${NS.dataForms}' type='submit'/>`;
+    line.says(joins('', 'owner'));
+    line.says(`<iq type='set' id='open' to='${room}'><query xmlns='${NS.mucOwner}'>${form}</query></iq>`);
+    await this.#each(domains, window, async (domain) => {
+      const stream = await open(place, this.#context, domain, room.split('@')[1]!);
+      this.#lines.add(stream);
+      stream.listens(() => {});
+      stream.says(joins(`from='juliet@${domain}/r' `, domain));
+      stream.says(`<message from='juliet@${domain}/r' to='${room}' type='groupchat'>${body('Here.')}</message>`);
+    });
+  }
+
+  /** The first user says so many things in a room, each when the one before has arrived. Returns the characters read. */
+  async speak(domains: readonly string[], room: string, count: number): Promise<number> {
+    const before = this.#read;
+    for (let n = 0; n < count; n++)
+      await this.#each(domains, 1, async (_, at) => {
+        if (at === 0)
+          this.#users[0]!.line.says(`<message to='${room}' type='groupchat'>${body(`Say ${n}.`)}</message>`);
+      });
+    return this.#read - before;
   }
 
   /** Begins something for each domain, and waits until a message has arrived for all. */

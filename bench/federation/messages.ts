@@ -12,10 +12,10 @@ export interface Row {
   readonly ends: Partial<Record<Way, readonly [Peer, Peer]>>;
 }
 
-const window = 8;
+export const window = 8;
 /** Size of a message as it is sent, in bytes. */
-const bytes = 250;
-const pairCounts = [1, 10] as const;
+export const bytes = 250;
+export const pairCounts = [1, 10] as const;
 const most = Math.max(...pairCounts);
 const columns: readonly Way[] = ['external', 'bidi', 'managed'];
 /** Patience with messages that are on their way, in ms. */

@@ -2,12 +2,15 @@
 import type { ModuleDefinition } from '../server/module/index.js';
 import clientProtocols from './client-protocols.js';
 import mamTrim from './proto-mam-trim.js';
+import pushGateway from './push-gateway/index.js';
 import session from './rfc-3921-session.js';
 import presence from './rfc-6121-presence/index.js';
 import roster from './rfc-6121-roster/index.js';
 import rtbl from './rtbl.js';
 import selfService from './self-service.js';
+import sharedGroups from './shared-groups/index.js';
 import strangers from './strangers/index.js';
+import webClient from './web-client/index.js';
 import last from './xep-0012-last.js';
 import disco from './xep-0030-disco.js';
 import addresses from './xep-0033-addresses.js';
@@ -21,8 +24,9 @@ import proxy65 from './xep-0065-proxy65/index.js';
 import register from './xep-0077-register.js';
 import version from './xep-0092-version.js';
 import caps from './xep-0115-caps.js';
-import clientCaps from './xep-0115-client-caps.js';
+import clientCaps from './xep-0115-client-caps/index.js';
 import admin from './xep-0133-admin/index.js';
+import hostMeta from './xep-0156-host-meta.js';
 import contact from './xep-0157-contact.js';
 import offline from './xep-0160-offline/index.js';
 import blocking from './xep-0191-blocking.js';
@@ -34,10 +38,13 @@ import vcard4 from './xep-0292-vcard4/index.js';
 import mam from './xep-0313-mam/index.js';
 import delegation from './xep-0355-delegation/index.js';
 import privilege from './xep-0356-privilege/index.js';
+import push from './xep-0357-push/index.js';
 import stanzaIds from './xep-0359-stanza-id.js';
+import upload from './xep-0363-upload/index.js';
 import pam from './xep-0376-pam.js';
 import reports from './xep-0377-reports/index.js';
 import avatars from './xep-0398-avatars.js';
+import invites from './xep-0401-invites/index.js';
 import bookmarks from './xep-0402-bookmarks/index.js';
 import retraction from './xep-0424-retraction.js';
 import inbox from './xep-0430-inbox.js';
@@ -51,12 +58,15 @@ import displayed from './xep-0490-displayed.js';
 export const standardModules: readonly ModuleDefinition[] = [
   clientProtocols,
   mamTrim,
+  pushGateway,
   session,
   presence,
   roster,
   rtbl,
   selfService,
+  sharedGroups,
   strangers,
+  webClient,
   last,
   disco,
   addresses,
@@ -72,6 +82,7 @@ export const standardModules: readonly ModuleDefinition[] = [
   caps,
   clientCaps,
   admin,
+  hostMeta,
   contact,
   offline,
   blocking,
@@ -81,12 +92,15 @@ export const standardModules: readonly ModuleDefinition[] = [
   carbons,
   vcard4,
   mam,
+  push,
   stanzaIds,
+  upload,
   delegation,
   privilege,
   pam,
   reports,
   avatars,
+  invites,
   bookmarks,
   retraction,
   inbox,

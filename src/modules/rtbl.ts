@@ -206,6 +206,11 @@ export default defineModule({
       return answer.child(NS.pubsub, 'pubsub');
     };
 
+    const serversChanged = (): void => {
+      servers.clear();
+      if (serverLists.length > 0) void host.emit('serverListsChanged', {});
+    };
+
     /** All items of the list, page by page if the service supports it (XEP-0059). */
     const fetch = async (list: List): Promise<Set<string>> => {
       const hashes = new Set<string>();
@@ -233,7 +238,7 @@ export default defineModule({
         for (const change of list.changes) change(hashes);
         write(list.name, list.hashes, hashes);
         list.hashes = hashes;
-        servers.clear();
+        serversChanged();
         list.failures = 0;
         list.due = monotonic() + config.resync_seconds * 1000;
         log.info({ list: list.name, entries: hashes.size }, 'a block list was fetched');
@@ -254,7 +259,7 @@ export default defineModule({
       const present = () => new Set(concerned.filter((hash) => list.hashes.has(hash)));
       const before = present();
       apply(list.hashes);
-      servers.clear();
+      serversChanged();
       write(list.name, before, present());
     };
 

@@ -42,6 +42,7 @@ export default defineModule({
   stores: {
     last_activity: document<Activity>({
       storedAs: 'last_activity',
+      isPortable: true,
       value: z.object({ at: z.number(), status: z.string().exactOptional(), run: z.number().exactOptional() }),
     }),
     server_runs: document<readonly Run[]>({

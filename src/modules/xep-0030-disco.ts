@@ -1,13 +1,17 @@
 /**
  * XEP-0030: Service Discovery, with the forms of XEP-0128: identities, features and items of the server, its accounts
  * and its services, as modules declare them and their disco sources add them. Long lists are paged (XEP-0059), also for
- * clients that request no page.
+ * clients that request no page. Also asks other servers, for modules that use what those announce.
  */
+import type { Logger } from 'pino';
+import { Jid } from '../server/address/jid.js';
+import { monotonic } from '../server/clock.js';
 import {
   type DiscoItem,
   type DiscoQuery,
   type DiscoSource,
   defineModule,
+  type Host,
   type Identity,
   type IqRequest,
   iq,
@@ -19,13 +23,20 @@ import {
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
 import { pageOf } from '../server/stanza/rsm.js';
+import { Stanza } from '../server/stanza/stanza.js';
 import { type Element, el } from '../server/xml/element.js';
+import { Recent } from '../storage/recent.js';
 
 declare module '../server/module/index.js' {
   interface Services {
     disco: {
       /** The server's public disco#info. Synchronous unless a source is asynchronous. */
       server(): Maybe<ServerInfo>;
+      /**
+       * What other servers announce, of these features. `limit`: for the metric that counts how often too many servers
+       * were being asked.
+       */
+      announced(features: readonly string[], limit: string): Announced;
     };
   }
 
@@ -33,6 +44,14 @@ declare module '../server/module/index.js' {
     /** What the server or its accounts answer has changed while it runs. */
     discoChanged: Record<string, never>;
   }
+}
+
+/** Features of other servers. */
+export interface Announced {
+  /** Whether a server announces a feature. False until it has been asked, which this starts. */
+  has(domain: string, feature: string): boolean;
+  /** For an hour, as if the server had announced nothing. */
+  none(domain: string): void;
 }
 
 const both = [NS.discoInfo, NS.discoItems];
@@ -57,7 +76,7 @@ export default defineModule({
   features: { server: [...both, NS.rsm], account: both, service: both },
   provides: ['disco'],
 
-  start: ({ host, provide }) => {
+  start: ({ host, provide, log }) => {
     const features = new Map<string, readonly string[]>();
 
     const serviceOf = (domain: string): string | undefined =>
@@ -185,6 +204,7 @@ export default defineModule({
     };
 
     provide('disco', {
+      announced: (features, limit) => new AnnouncedFeatures({ host, log, features, limit }),
       server: () => {
         const query: DiscoQuery = { from: host.jid, to: host.jid, node: undefined, session: undefined };
         const open = host.declared
@@ -252,4 +272,72 @@ function gather<T>(lists: readonly Maybe<readonly T[]>[]): Maybe<T[]> {
     here.push(...list);
   }
   return here;
+}
+
+/** Servers whose features are cached, for how long, and for how long if there was no answer, in ms. */
+const rememberedServers = 10_000;
+const dayMs = 86_400_000;
+const hourMs = 3_600_000;
+/** Servers that are being asked. */
+const mostAsked = 20;
+
+interface AnnouncedParts {
+  readonly host: Host;
+  readonly log: Logger;
+  /** The features that matter. */
+  readonly features: readonly string[];
+  /** For the metric that counts how often too many servers were being asked. */
+  readonly limit: string;
+}
+
+interface Known {
+  readonly names: ReadonlySet<string>;
+  /** In ms of the monotonic clock. */
+  readonly until: number;
+}
+
+/** What other servers announce: asked in the background when needed, and cached. */
+class AnnouncedFeatures implements Announced {
+  readonly #parts: AnnouncedParts;
+  readonly #known = new Recent<Known>(rememberedServers);
+  #asking = 0;
+
+  constructor(parts: AnnouncedParts) {
+    this.#parts = parts;
+  }
+
+  has(domain: string, feature: string): boolean {
+    const known = this.#known.get(domain);
+    if (known !== undefined && monotonic() < known.until) return known.names.has(feature);
+    const { host, limit, log } = this.#parts;
+    if (this.#asking >= mostAsked) {
+      host.limitHit(limit);
+      return false;
+    }
+    this.#asking++;
+    this.none(domain);
+    this.#ask(domain)
+      .then(
+        (names) => this.#known.set(domain, { names, until: monotonic() + dayMs }),
+        (error: unknown) => {
+          if (!(error instanceof StanzaError)) throw error;
+        },
+      )
+      .finally(() => this.#asking--)
+      .catch((error: unknown) => log.error({ err: error, domain }, 'could not ask a server for its features'));
+    return false;
+  }
+
+  none(domain: string): void {
+    this.#known.set(domain, { names: new Set(), until: monotonic() + hourMs });
+  }
+
+  /** Rejects with StanzaError. */
+  async #ask(domain: string): Promise<ReadonlySet<string>> {
+    const { host, features } = this.#parts;
+    const query = el('query', { xmlns: NS.discoInfo });
+    const answer = await host.ask(Stanza.build('iq', { type: 'get', from: host.jid, to: Jid.parse(domain) }, query));
+    const found = answer.child(NS.discoInfo, 'query')?.getChildren('feature', NS.discoInfo) ?? [];
+    return new Set(found.map(({ attrs }) => attrs.var ?? '').filter((name) => features.includes(name)));
+  }
 }

@@ -1,13 +1,22 @@
 /**
  * XEP-0033: Extended Stanza Addressing: a stanza to the host with a list of addresses is sent to each of them. Only
- * users of the host reach other servers this way. Left out: sending one stanza for many addresses of another server
- * (each address gets its own); addresses that are not JIDs.
+ * users of the host reach other servers this way. A message for several users of another server that announces the
+ * feature is one stanza. Left out: services of other servers than the server itself; addresses that are not JIDs.
  */
 import { z } from 'zod';
 import { Jid } from '../server/address/jid.js';
 import { count } from '../server/config/units.js';
 import { Rates } from '../server/limits/rates.js';
-import { defineModule, event, type Maybe, serverMessage, serverPresence, session } from '../server/module/index.js';
+import {
+  defineModule,
+  event,
+  type Maybe,
+  message,
+  moves,
+  serverMessage,
+  serverPresence,
+  session,
+} from '../server/module/index.js';
 import type { Origin } from '../server/routing/passage.js';
 import { demandFew } from '../server/stanza/addresses.js';
 import { StanzaError } from '../server/stanza/errors.js';
@@ -18,12 +27,14 @@ import { type Element, el } from '../server/xml/element.js';
 const minute = 60_000;
 /** Each delivery counts once per this many characters: long stanzas cost their recipients more. */
 const counted = 8192;
+/** Most addresses in one stanza for another server: ejabberd accepts as many. */
+const mostTogether = 20;
 
 export default defineModule({
   name: 'addresses',
   summary: 'Sends a stanza to many addresses at once.',
   implements: { 'XEP-0033': '1.2.1' },
-  notes: 'One stanza for many addresses of another server; addresses that are not JIDs.',
+  notes: 'Multicast services of other servers than the server itself; addresses that are not JIDs.',
   features: { server: [NS.addresses] },
   config: z.strictObject({
     limit: count({ min: 1, max: 1000 }).default(50).describe('Maximum addresses in one stanza.'),
@@ -41,7 +52,10 @@ export default defineModule({
     presences: count({ min: 10 }).default(500).describe('Addresses to which one session can be available this way.'),
   }),
 
-  start: ({ host, config }) => {
+  wants: ['disco'],
+
+  start: ({ host, config, services: { disco } }) => {
+    const announced = disco?.announced([NS.addresses], 'addresses.asking');
     const rates = new Rates(config.per_minute, minute);
     /** §5.1: addresses to which a session sent available presence this way, by the session's full JID. */
     const present = new Map<string, Map<string, Jid>>();
@@ -60,14 +74,60 @@ export default defineModule({
       throw new StanzaError('resource-constraint', 'Too many addresses in too short a time.');
     };
 
-    const deliver = (stanza: Stanza, origin: Origin | undefined): Maybe<void> => {
-      const go = (isAdmitted: boolean): Maybe<void> => {
-        if (isAdmitted) return host.route(stanza, origin);
+    /** Whether the sender may send it. If not, it is refused. */
+    const admits = (stanza: Stanza, origin: Origin | undefined): Maybe<boolean> => {
+      const answer = (isAdmitted: boolean): boolean => {
         // Answered directly: an error from a recipient that the sender has blocked would be blocked too.
-        if (stanza.name === 'message') origin?.session?.send(stanza.error(new StanzaError('not-acceptable')));
+        if (!isAdmitted && stanza.name === 'message')
+          origin?.session?.send(stanza.error(new StanzaError('not-acceptable')));
+        return isAdmitted;
       };
       const admitted = isUser(stanza.from!) ? host.admits(stanza) : true;
+      return admitted instanceof Promise ? admitted.then(answer) : answer(admitted);
+    };
+
+    const deliver = (stanza: Stanza, origin: Origin | undefined): Maybe<void> => {
+      const go = (isAdmitted: boolean): Maybe<void> => (isAdmitted ? host.route(stanza, origin) : undefined);
+      const admitted = admits(stanza, origin);
       return admitted instanceof Promise ? admitted.then(go) : go(admitted);
+    };
+
+    /** §6: the stanzas for users of one other server as one. */
+    const deliverTogether = async (stanzas: readonly Stanza[], origin: Origin | undefined): Promise<void> => {
+      const admitted: Stanza[] = [];
+      for (const stanza of stanzas) if (await admits(stanza, origin)) admitted.push(stanza);
+      for (let at = 0; at < admitted.length; at += mostTogether) {
+        const some = admitted.slice(at, at + mostTogether);
+        await host.route(some.length === 1 ? some[0]! : together(some), origin);
+      }
+    };
+
+    /** Other servers with several of the recipients, if they deliver to them. */
+    const groupsOf = (stanzas: readonly Stanza[]): ReadonlyMap<string, readonly Stanza[]> => {
+      const groups = new Map<string, Stanza[]>();
+      for (const stanza of stanzas) {
+        const { domain, local } = stanza.to!;
+        if (local === undefined || host.isLocal(domain)) continue;
+        const same = groups.get(domain);
+        if (same === undefined) groups.set(domain, [stanza]);
+        else same.push(stanza);
+      }
+      for (const [domain, same] of groups)
+        if (same.length === 1 || announced?.has(domain, NS.addresses) !== true) groups.delete(domain);
+      return groups;
+    };
+
+    const deliverMessage = ({ seen, blind }: Deliveries, origin: Origin): Maybe<void> => {
+      const groups = groupsOf(seen);
+      const grouped = new Set([...groups.values()].flat());
+      const alone = [...seen.filter((stanza) => !grouped.has(stanza)), ...blind];
+      const delivered = deliverAll(alone, origin);
+      if (groups.size === 0) return delivered;
+      const rest = async () => {
+        await delivered;
+        for (const group of groups.values()) await deliverTogether(group, origin);
+      };
+      return rest();
     };
 
     /** Delivers in order (RFC 6120 §10.1). Synchronous unless a delivery is asynchronous. */
@@ -96,7 +156,7 @@ export default defineModule({
       const owner = from.toBare();
       const isOnline = host.sessions(owner.bare).some(({ jid }) => jid.equals(from));
       if (!isOnline) return; // it has ended: nothing would send unavailable presence later
-      const deliveries = readDeliveries(stanza, host.jid, config.limit);
+      const deliveries = allOf(readDeliveries(stanza, host.jid, config.limit));
       host.demandFanOut(stanza.content, deliveries.length);
       const recipients = deliveries.map(({ to }) => to!);
       const known = present.get(from.full);
@@ -125,21 +185,48 @@ export default defineModule({
     };
 
     return [
+      moves(rates.memory('addresses.rates')),
+      moves<string[]>({
+        name: 'addresses.present',
+        schema: z.array(z.string()),
+        *describe(concerns) {
+          for (const [full, all] of present) {
+            const { bare } = Jid.parse(full);
+            if (concerns(bare)) yield [bare, [full, ...all.keys()]];
+          }
+        },
+        restore: (_, [full, ...all]) => {
+          present.set(full!, new Map(all.map((to) => [to, Jid.parse(to)])));
+        },
+      }),
+      event('moved', ({ concerns }) => {
+        for (const full of present.keys()) if (concerns(Jid.parse(full).bare)) present.delete(full);
+      }),
       serverMessage(
         (stanza, origin) => {
           const isOurs = stanza.to!.resource === undefined && stanza.has(NS.addresses, 'addresses');
           if (!isOurs || stanza.type === 'error') return;
           const deliveries = readDeliveries(stanza, host.jid, config.limit);
-          host.demandFanOut(stanza.content, deliveries.length);
+          const all = allOf(deliveries);
+          host.demandFanOut(stanza.content, all.length);
           permit(
             stanza,
-            deliveries.map(({ to }) => to!),
+            all.map(({ to }) => to!),
           );
-          return deliverAll(deliveries, origin)?.then(() => 'handled' as const) ?? 'handled';
+          return deliverMessage(deliveries, origin)?.then(() => 'handled' as const) ?? 'handled';
         },
         { after: ['rtbl', 'reports'] },
       ),
       serverPresence(directed),
+      message(
+        'clean',
+        ({ way, stanza, peer }) => {
+          // The other server serves fewer than it announces. The sender learns of it by this error.
+          const isRefusal = way === 'in' && stanza.type === 'error' && peer.full === peer.domain;
+          if (isRefusal && stanza.has(NS.addresses, 'addresses')) announced?.none(peer.domain);
+        },
+        { skips: ({ type }) => type !== 'error' },
+      ),
       event('unavailable', ({ session, stanza }) => over(stanza.with({ from: session.jid }))),
       // for sessions that were never available: 'presence' emits nothing for them
       session('gone', ({ jid }) => over(unavailable(jid)), { after: ['presence'] }),
@@ -156,11 +243,19 @@ const unavailable = (from: Jid): Stanza => Stanza.build('presence', { type: 'una
 const isSentTo = ({ type }: Element['attrs']) => type === 'to' || type === 'cc' || type === 'bcc';
 const isDelivered = ({ delivered }: Element['attrs']) => delivered === 'true' || delivered === '1';
 
+/** The stanzas for recipients whom all see, and for those of blind copies. */
+interface Deliveries {
+  readonly seen: readonly Stanza[];
+  readonly blind: readonly Stanza[];
+}
+
+const allOf = ({ seen, blind }: Deliveries): readonly Stanza[] => [...seen, ...blind];
+
 /**
  * The stanza for each address that has not had it yet, as of §6: marked as delivered, and without blind copies except
  * the recipient's own. `service` is the address it was sent to. Throws StanzaError.
  */
-export function readDeliveries(stanza: Stanza, service: Jid, limit: number): Stanza[] {
+function readDeliveries(stanza: Stanza, service: Jid, limit: number): Deliveries {
   const addresses = stanza.child(NS.addresses, 'addresses')!.getChildren('address', NS.addresses);
   if (addresses.length > limit)
     throw new StanzaError('not-acceptable', `A stanza can have at most ${limit} addresses.`);
@@ -187,12 +282,25 @@ export function readDeliveries(stanza: Stanza, service: Jid, limit: number): Sta
   const bare = stanza.without(NS.addresses, 'addresses');
   const seen = bare.plus(el('addresses', { xmlns: NS.addresses }, ...shown));
   const copies = [...blind.values()].filter(({ to }) => !open.has(to.full));
-  return [
-    ...[...open.values()].map((to) => seen.with({ to })),
-    ...copies.map(({ to, address }) =>
+  return {
+    seen: [...open.values()].map((to) => seen.with({ to })),
+    blind: copies.map(({ to, address }) =>
       bare.with({ to }).plus(el('addresses', { xmlns: NS.addresses }, ...shown, address)),
     ),
-  ];
+  };
+}
+
+/** §6: for the server that all these are for, which delivers them: the addresses of its users are not marked. */
+function together(stanzas: readonly Stanza[]): Stanza {
+  const open = new Set(stanzas.map(({ to }) => to!.full));
+  const [first] = stanzas as readonly [Stanza];
+  const addresses = first.child(NS.addresses, 'addresses')!.getChildren('address', NS.addresses);
+  for (const { attrs } of addresses)
+    if (isSentTo(attrs) && open.has(Jid.tryParse(attrs.jid ?? '')?.full ?? '')) delete attrs.delivered;
+  return first
+    .without(NS.addresses, 'addresses')
+    .with({ to: Jid.parse(first.to!.domain) })
+    .plus(el('addresses', { xmlns: NS.addresses }, ...addresses));
 }
 
 /** §4. */

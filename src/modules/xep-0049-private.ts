@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import type { Jid } from '../server/address/jid.js';
-import { defineModule, demandOwn, type IqHandler, iq, map } from '../server/module/index.js';
+import { defineModule, demandOwn, type IqHandler, iq, map, portable, takeEach } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
 import { elementXml } from '../server/stanza/stored.js';
@@ -98,9 +98,58 @@ export default defineModule({
       if (given.size > 0) await store.set(to.bare, given);
     };
 
+    /** Stores an imported element, unless there were some of its name before. Resolves with whether it did. */
+    const take = async (owner: Jid, key: string, element: Element, isFurther: boolean): Promise<boolean> => {
+      const home = homes.get(key);
+      if (home !== undefined) {
+        if ((await home.get(owner)).length > 0) return false;
+        await home.set(owner, [element]);
+        return true;
+      }
+      const all = await store.all(owner.bare);
+      const before = all.get(key);
+      if (before !== undefined && !isFurther) return false;
+      const elements = [...(before ?? []), serialize(element)];
+      if (bytesOf(new Map([...all, [key, elements]])) > host.config.limits.private_bytes)
+        throw new StanzaError(
+          'policy-violation',
+          `an account can store at most ${host.config.limits.private_bytes} bytes`,
+        );
+      await store.set(owner.bare, [[key, elements]]);
+      return true;
+    };
+
     // Other users get the same error whether the account exists or not.
     const options = { access: 'anyone', absent: true } as const;
-    return [iq.get('account', NS.private, 'query', get, options), iq.set('account', NS.private, 'query', set, options)];
+    return [
+      portable({
+        takes: [{ ns: NS.private, name: 'query', containers: 1 }],
+        async *export({ bare }) {
+          const all = await store.all(bare);
+          if (all.size === 0) return;
+          yield `<query xmlns="${NS.private}">`;
+          for (const elements of all.values()) yield* elements;
+          yield '</query>';
+        },
+        // The memo is the key of the last element, if it was imported: further ones of that name follow it.
+        import: async (owner, parts, memo) => {
+          let last = memo;
+          const refused = await takeEach(
+            parts,
+            () => 'a private element',
+            async (query) => {
+              const [element] = query.getChildElements();
+              if (element === undefined) return;
+              const key = keyOf(element);
+              last = (await take(owner, key, element, key === last)) ? key : undefined;
+            },
+          );
+          return { refused, ...(last !== undefined && { memo: last }) };
+        },
+      }),
+      iq.get('account', NS.private, 'query', get, options),
+      iq.set('account', NS.private, 'query', set, options),
+    ];
   },
 });
 

@@ -4,7 +4,7 @@
  */
 
 import { z } from 'zod';
-import type { Jid } from '../server/address/jid.js';
+import { Jid } from '../server/address/jid.js';
 import { monotonic } from '../server/clock.js';
 import { count, seconds } from '../server/config/units.js';
 import { Holdings } from '../server/limits/holdings.js';
@@ -16,11 +16,14 @@ import {
   type DiscoQuery,
   defineModule,
   disco,
+  event,
   every,
   type Hook,
   type IqHandler,
   iq,
   type Maybe,
+  type Memory,
+  moves,
   type Target,
 } from '../server/module/index.js';
 import { StanzaError, type StanzaErrorCondition } from '../server/stanza/errors.js';
@@ -43,6 +46,19 @@ interface CommandSession {
 }
 
 const minute = 60_000;
+
+/** A session as it moves to another node, with the node and the module of its command. */
+const movedSession = z.object({
+  id: z.string(),
+  holder: z.string(),
+  command: z.object({ node: z.string(), target: z.string() }),
+  opener: z.string(),
+  responder: z.string(),
+  /** Ms since the last step. */
+  age: z.number(),
+  state: z.unknown().optional(),
+  actions: z.array(z.enum(['prev', 'next', 'complete'])).optional(),
+});
 
 export default defineModule({
   name: 'adhoc',
@@ -164,12 +180,45 @@ export default defineModule({
       });
     };
 
+    /** Where its steps are run: at the home of a room or account, or for commands of the server at that of the opener. */
+    const homeOf = ({ opener, responder }: CommandSession): string => {
+      const asked = Jid.parse(responder);
+      return (asked.local === undefined && host.isLocal(Jid.parse(opener).domain) ? Jid.parse(opener) : asked).bare;
+    };
+
+    const moved: Memory<z.output<typeof movedSession>> = {
+      name: 'adhoc.sessions',
+      schema: movedSession,
+      *describe(concerns) {
+        for (const [holder, id, session] of sessions.all()) {
+          const { command, opener, responder, touched, state, actions } = session;
+          const home = homeOf(session);
+          if (!concerns(home)) continue;
+          const { node, target } = command;
+          const age = monotonic() - touched;
+          const copied = actions && [...actions];
+          yield [home, { id, holder, command: { node, target }, opener, responder, age, state, actions: copied }];
+        }
+      },
+      restore(_, { id, holder, command: { node, target }, age, opener, responder, state, actions }) {
+        const command = host.declared.commands().find((one) => one.node === node && one.target === target);
+        if (command === undefined) return;
+        const session = { command, opener, responder, touched: monotonic() - age, state, actions };
+        sessions.set(holder, id, session, config.max_sessions);
+      },
+    };
+
     const targets: readonly Target[] = ['server', 'account', 'service'];
     return [
       iq.set('server', NS.commands, 'command', run('server')),
       iq.set('service', NS.commands, 'command', run('service')),
       iq.set('account', NS.commands, 'command', run('account'), { access: 'contacts' }),
       ...targets.flatMap((target) => [list(target), about(target)]),
+      moves(moved),
+      event('moved', ({ concerns }) => {
+        for (const [holder, id, session] of [...sessions.all()])
+          if (concerns(homeOf(session))) sessions.delete(holder, id);
+      }),
       every(minute, () => {
         for (const [holder, id, session] of [...sessions.all()]) if (isOver(session)) sessions.delete(holder, id);
       }),

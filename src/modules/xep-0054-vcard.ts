@@ -4,7 +4,7 @@
  */
 
 import type { Jid } from '../server/address/jid.js';
-import { defineModule, demandOwn, document, iq } from '../server/module/index.js';
+import { defineModule, demandOwn, document, iq, portable, takeEach } from '../server/module/index.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
 import { elementXml } from '../server/stanza/stored.js';
@@ -93,6 +93,25 @@ export default defineModule({
     });
 
     return [
+      portable({
+        takes: [{ ns: NS.vcardTemp, name: 'vCard' }],
+        async *export({ bare }) {
+          const card = await vcards.get(bare);
+          if (card !== undefined) yield card;
+        },
+        import: async ({ bare }, parts) => ({
+          refused: await takeEach(
+            parts,
+            () => 'the vCard',
+            async (card) => {
+              const text = serialize(card);
+              demandFew(card);
+              demandRoom(text);
+              await vcards.compareAndSet(bare, undefined, text);
+            },
+          ),
+        }),
+      }),
       iq.get(
         'account',
         NS.vcardTemp,

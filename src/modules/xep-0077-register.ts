@@ -19,6 +19,7 @@ import {
   type IqHandler,
   type IqRequest,
   iq,
+  moves,
   streamFeature,
   type UnauthenticatedRequest,
   unauthenticatedIq,
@@ -30,10 +31,29 @@ import { readForm } from '../server/stanza/forms.js';
 import { NS } from '../server/stanza/ns.js';
 import { type Element, el } from '../server/xml/element.js';
 
+/** What somebody without an account asks for. */
+export interface SignUp {
+  readonly name: string;
+  readonly password: string;
+  /** What has shown an invitation, if anything: a stream, or an HTTP request. */
+  readonly stream: object;
+  readonly remoteAddress: string;
+  /** Whether the connection is encrypted. */
+  readonly secure: boolean;
+}
+
 declare module '../server/module/index.js' {
   interface Events {
     /** A user registered this account themselves (XEP-0077). Follows the event for its creation. */
     accountRegistered: { readonly jid: Jid };
+  }
+  interface Services {
+    registration: {
+      /** Whether anybody may register an account. */
+      readonly isOpen: boolean;
+      /** Registers an account outside of a stream. Throws StanzaError. */
+      signUp(wanted: SignUp): Promise<Jid>;
+    };
   }
 }
 
@@ -75,6 +95,8 @@ export default defineModule({
   implements: { 'XEP-0077': '2.4' },
   notes: 'Fields other than name and password; redirection.',
   features: { server: [NS.register] },
+  provides: ['registration'],
+  wants: ['invitedRegistration'],
   config: z.strictObject({
     open: z.boolean().default(false).describe('Whether anybody may register an account.'),
     instructions: z
@@ -96,7 +118,8 @@ export default defineModule({
     removal: z.boolean().default(true).describe('Whether users may delete their account.'),
   }),
 
-  start: ({ host, config, log }) => {
+  start: ({ host, config, log, services: { invitedRegistration: invited }, provide }) => {
+    provide('registration', { isOpen: config.open, signUp: (wanted) => signUp(wanted) });
     const attempts = new Attempts(config.window_seconds * 1000, rememberedAddresses);
     const changes = new Rates(config.password_changes, config.window_seconds * 1000);
     const reserved = new Set(config.reserved.map((name) => Jid.tryParse(`${name}@${host.domain}`)?.bare));
@@ -122,31 +145,47 @@ export default defineModule({
       );
     };
 
-    const demandOpen = (request: UnauthenticatedRequest) => {
-      if (!config.open) throw new StanzaError('service-unavailable'); // §3.1
+    const demandOpen = (request: Pick<SignUp, 'stream' | 'secure' | 'remoteAddress'>) => {
+      if (!config.open && invited?.isInvited(request.stream) !== true) throw closed(); // §3.1
       if (!isSafe(request)) throw new StanzaError('not-authorized', 'Start TLS first.');
     };
 
-    const create = async (request: UnauthenticatedRequest) => {
-      demandOpen(request);
-      const { username, password } = submitted(request.payload);
+    /** XEP-0445: whoever has an invitation shows it first. */
+    const closed = () =>
+      new StanzaError(
+        'service-unavailable',
+        invited === undefined ? undefined : 'An account can only be registered with an invitation.',
+      );
+
+    const create = async ({ payload, stream, secure, remoteAddress }: UnauthenticatedRequest): Promise<void> => {
+      const { username = '', password = '' } = submitted(payload);
+      await signUp({ name: username, password, stream, secure, remoteAddress });
+    };
+
+    const signUp = async (wanted: SignUp): Promise<Jid> => {
+      demandOpen(wanted);
+      const { name: username, password } = wanted;
       // §3.1: all requested fields are required
-      if (!username || !password) throw new StanzaError('not-acceptable', 'Give a name and a password.');
+      if (username === '' || password === '') throw new StanzaError('not-acceptable', 'Give a name and a password.');
       const jid = nameOf(username, host.domain);
       if (jid === undefined)
         throw new StanzaError('not-acceptable', 'The name is not a valid user name. Choose another one.');
-      const block = addressBlock(request.remoteAddress);
+      const block = addressBlock(wanted.remoteAddress);
       if (attempts.of(block) >= config.per_address || attempts.total() >= config.in_all) {
         host.limitHit('registrations');
         throw new StanzaError('resource-constraint', 'Too many registrations. Try again later.');
       }
       attempts.note(block);
       if (reserved.has(jid.bare)) throw new StanzaError('conflict', 'The name is not available. Choose another one.');
-      await host.accounts.create(jid, password).catch((error: unknown) => {
+      const redeemed = await invited?.redeem(wanted.stream, jid);
+      await host.accounts.create(jid, password, { role: redeemed?.role ?? 'user' }).catch(async (error: unknown) => {
+        await redeemed?.undo();
         throw accountRefusal(error);
       });
+      await redeemed?.done();
       await host.emit('accountRegistered', { jid });
-      log.info({ account: jid.bare, address: request.remoteAddress }, 'an account was registered');
+      log.info({ account: jid.bare, address: wanted.remoteAddress }, 'an account was registered');
+      return jid;
     };
 
     // --- accounts ---------------------------------------------------------------------------------------------------
@@ -239,6 +278,7 @@ export default defineModule({
     };
 
     return [
+      moves(changes.memory('register.changes')),
       ...(config.password_change ? [command(passwordCommand)] : []),
       unauthenticatedIq('get', NS.register, 'query', (request) => {
         demandOpen(request);
@@ -247,7 +287,9 @@ export default defineModule({
       }),
       unauthenticatedIq('set', NS.register, 'query', create),
       streamFeature('unauthenticated', (stream) =>
-        config.open && isSafe(stream) ? el('register', { xmlns: NS.registerFeature }) : undefined,
+        (config.open || invited !== undefined) && isSafe(stream)
+          ? el('register', { xmlns: NS.registerFeature })
+          : undefined,
       ),
       iq.get('account', NS.register, 'query', tell),
       iq.set('account', NS.register, 'query', change),

@@ -14,8 +14,11 @@ import {
   type Maybe,
   map,
   message,
+  portable,
   prefetch,
+  type Refused,
   sessionState,
+  takeEach,
 } from '../server/module/index.js';
 import type { Passage } from '../server/routing/passage.js';
 import type { Session } from '../server/routing/session.js';
@@ -23,11 +26,12 @@ import { demandFew } from '../server/stanza/addresses.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { randomId } from '../server/stanza/ids.js';
 import { NS } from '../server/stanza/ns.js';
+import { probe } from '../server/stanza/probe.js';
 import { inviterIn, someOtherSpeaker } from '../server/stanza/speaker.js';
 import { Stanza } from '../server/stanza/stanza.js';
 import { jid } from '../server/stanza/stored.js';
 import { hasFrom, hasTo } from '../server/stanza/subscription.js';
-import { type Element, el } from '../server/xml/element.js';
+import { type Element, el, serialize } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
 import type { RosterItem } from './rfc-6121-roster/services.js';
 
@@ -161,14 +165,9 @@ export default defineModule({
     };
 
     /** Probes unblocked contacts: their presence was not delivered while they were blocked. */
-    const probe = async (owner: Jid, rules: readonly Jid[], others: BlockList): Promise<void> => {
+    const probeUnblocked = async (owner: Jid, rules: readonly Jid[], others: BlockList): Promise<void> => {
       const contacts = covered(rules, await roster.get(owner.bare), hasTo);
-      const probed = new Set(contacts.filter((jid) => !isBlocked(others, jid)).map(({ bare }) => bare));
-      for (const session of host.sessions(owner.bare)) {
-        if (!session.available) continue;
-        for (const bare of probed)
-          await host.route(Stanza.build('presence', { type: 'probe', from: session.jid, to: Jid.parse(bare) }));
-      }
+      await probe(host, owner, new Set(contacts.filter((jid) => !isBlocked(others, jid)).map(({ bare }) => bare)));
     };
 
     const list: IqHandler = async ({ to, session }) => {
@@ -219,7 +218,7 @@ export default defineModule({
         items.map(({ jid }) => jid),
       );
       await tell(to, removed, after, ({ presence }) => presence); // §3.4
-      await probe(to, removed, after);
+      await probeUnblocked(to, removed, after);
     };
 
     /** XEP-0377 §5: the address is blocked even if the report fails. */
@@ -237,7 +236,51 @@ export default defineModule({
       },
     });
 
+    /** Blocks imported addresses. */
+    const add = async (owner: Jid, jids: readonly Jid[]): Promise<void> => {
+      const all = new Set((await stores.blocked.all(owner.bare)).keys());
+      const added = jids.map(({ full }) => full).filter((jid) => !all.has(jid));
+      if (all.size + added.length > config.max_items)
+        throw new StanzaError('resource-constraint', `an account can block at most ${config.max_items} addresses`);
+      await stores.blocked.set(
+        owner.bare,
+        added.map((jid) => [jid, true]),
+      );
+    };
+
     return [
+      portable({
+        takes: [
+          { ns: NS.blocking, name: 'blocklist', containers: 1 },
+          { ns: NS.privacy, name: 'query' },
+        ],
+        async *export({ bare }) {
+          const blocked = await stores.blocked.all(bare);
+          if (blocked.size > 0)
+            yield serialize(
+              el('blocklist', { xmlns: NS.blocking }, ...[...blocked.keys()].map((jid) => el('item', { jid }))),
+            );
+        },
+        import: async (owner, parts) => {
+          const left: Refused[] = [];
+          const refused = await takeEach(
+            parts,
+            (part) => (part.is('query', NS.privacy) ? 'privacy lists' : 'a blocked address'),
+            async (part) => {
+              const { jids, others } = part.is('query', NS.privacy)
+                ? deniedIn(part)
+                : { jids: itemsOf(part).map(({ jid }) => jid), others: 0 };
+              for (let rule = 0; rule < others; rule++)
+                left.push({
+                  what: 'a rule of a privacy list',
+                  why: 'only rules that deny everything of an address are kept, as blocks',
+                });
+              if (jids.length > 0) await add(owner, jids);
+            },
+          );
+          return { refused: [...refused, ...left] };
+        },
+      }),
       event('moved', ({ concerns }) => lists.deleteIf(concerns)),
       prefetch(({ bare }) => lists.get(bare)),
       iq.get('account', NS.blocking, 'blocklist', list),
@@ -291,6 +334,26 @@ export function covered(
       if (domains.has(jid.domain)) all.push(jid);
     }
   return [...new Map(all.map((jid) => [jid.full, jid])).values()];
+}
+
+/**
+ * XEP-0016, in exports of other servers: the addresses that the default list, or each list if there is no default, denies
+ * as a whole, and the number of other rules.
+ */
+function deniedIn(query: Element): { readonly jids: readonly Jid[]; readonly others: number } {
+  const name = query.getChild('default', NS.privacy)?.attrs.name;
+  const rules = query
+    .getChildren('list', NS.privacy)
+    .filter(({ attrs }) => name === undefined || attrs.name === name)
+    .flatMap((list) => list.getChildren('item', NS.privacy));
+  const jids = rules.flatMap((rule) => {
+    const { action, type, value = '' } = rule.attrs;
+    if (action !== 'deny' || type !== 'jid' || rule.getChildElements().length > 0) return [];
+    return Jid.tryParse(value) ?? [];
+  });
+  // A last rule that allows the rest says nothing.
+  const isUsual = ({ attrs: { action, type } }: Element) => action === 'allow' && type === undefined;
+  return { jids, others: rules.filter((rule) => !isUsual(rule)).length - jids.length };
 }
 
 /** Each address once; the first item for an address counts. */

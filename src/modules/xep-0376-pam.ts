@@ -53,6 +53,7 @@ export default defineModule({
   stores: {
     pam: map<Subscription>({
       storedAs: 'pam',
+      isPortable: true,
       value: z.object({
         state: z.string(),
         subid: z.string().exactOptional(),
@@ -60,7 +61,7 @@ export default defineModule({
       }),
       key: z.string().includes(separator),
     }),
-    pam_version: document<string>({ storedAs: 'pam_version', value: z.string() }),
+    pam_version: document<string>({ storedAs: 'pam_version', isPortable: true, value: z.string() }),
   },
   needs: ['pep', 'clientCaps'],
 

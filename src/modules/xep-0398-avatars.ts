@@ -110,6 +110,13 @@ export default defineModule({
       await host.emit('avatarChanged', { owner, hadOne, sessions });
     };
 
+    /** What contacts know if the avatar is not in memory: the account has moved to this node, or has long been idle. */
+    const shownBy = (owner: Jid): Avatar | null => {
+      const photos = host.sessions(owner.bare).flatMap(({ presence }) => (presence && photoOf(presence)) ?? []);
+      const [id] = photos.filter((photo) => photo !== '');
+      return id === undefined ? null : { id, type: '', inNodes: false };
+    };
+
     // --- the nodes (XEP-0084) ---------------------------------------------------------------------------------------
 
     const watch = (node: string, check: (id: string, payload: Element | undefined) => void): void =>
@@ -189,7 +196,7 @@ export default defineModule({
       }),
       event('cardChanged', ({ owner }) => {
         const before = avatars.peek(owner.bare);
-        return before === undefined || before?.inNodes ? undefined : refresh(owner, before);
+        return before?.inNodes ? undefined : refresh(owner, before === undefined ? shownBy(owner) : before);
       }),
       event('accountDeleted', ({ jid }) => avatars.delete(jid.bare), { before: 'all' }),
     ];

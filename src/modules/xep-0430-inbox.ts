@@ -70,6 +70,7 @@ export default defineModule({
   stores: {
     inbox: map<Conversation>({
       storedAs: 'inbox',
+      isPortable: true,
       value: z.object({
         last: z.string(),
         message: z.string().optional(),

@@ -74,6 +74,7 @@ export default defineModule({
   stores: {
     archive_preferences: document<Preferences>({
       storedAs: 'archive_preferences',
+      isPortable: true,
       value: z.object({
         default: z.enum(policies),
         always: z.array(jid),

@@ -5,8 +5,8 @@
  */
 
 import { z } from 'zod';
-import { Jid } from '../server/address/jid.js';
-import { monotonic, wall } from '../server/clock.js';
+import type { Jid } from '../server/address/jid.js';
+import { wall } from '../server/clock.js';
 import {
   adorn,
   defineModule,
@@ -22,12 +22,11 @@ import type { Passage } from '../server/routing/passage.js';
 import { formatDateTime, parseDateTime } from '../server/stanza/datetime.js';
 import { StanzaError } from '../server/stanza/errors.js';
 import { NS } from '../server/stanza/ns.js';
-import { Stanza } from '../server/stanza/stanza.js';
+import type { Stanza } from '../server/stanza/stanza.js';
 import { whole } from '../server/stanza/stored.js';
 import { hasTo } from '../server/stanza/subscription.js';
 import { type Element, el } from '../server/xml/element.js';
 import { Cache } from '../storage/cache.js';
-import { Recent } from '../storage/recent.js';
 
 declare module '../server/module/index.js' {
   interface Services {
@@ -48,18 +47,26 @@ export interface Reported {
   readonly since: number | undefined;
 }
 
+/** What is reported of an account here. */
+interface Known {
+  readonly affiliation: Affiliation;
+  readonly since?: number;
+}
+
 const day = 86_400_000;
 const cached = 20_000;
-/** Servers whose announced features are cached, for how long, and for how long if there was no answer, in ms. */
-const rememberedServers = 10_000;
-const hour = 3_600_000;
-/** Servers that are being asked. */
-const mostAsked = 20;
 const affiliations: readonly string[] = ['anonymous', 'registered', 'member', 'admin'];
 /** Message types that are stamped: those of one-to-one chats. */
 const messageTypes = ['chat', 'normal'];
 /** §5. */
 const embedding = ['embed-presence-sub', 'embed-presence-directed', 'embed-message'].map((name) => `${NS.raa}#${name}`);
+
+function written(known: Known | undefined): Element | undefined {
+  if (known === undefined) return undefined;
+  const { affiliation, since } = known;
+  const rounded = since === undefined ? undefined : formatDateTime(Math.floor(since / day) * day);
+  return el('info', { xmlns: NS.raa, affiliation, since: rounded });
+}
 
 export default defineModule({
   name: 'account_affiliations',
@@ -84,33 +91,47 @@ export default defineModule({
         'Whether administrators are reported as such, and not like other accounts that were not registered by their users.',
       ),
   }),
-  stores: { registered: document<{ readonly at: number }>({ storedAs: 'registered', value: z.object({ at: whole }) }) },
+  stores: {
+    registered: document<{ readonly at: number }>({
+      storedAs: 'registered',
+      isPortable: true,
+      value: z.object({ at: whole }),
+    }),
+  },
   needs: ['roster'],
+  wants: ['disco'],
   provides: ['affiliations'],
 
-  start: ({ host, config, stores, services: { roster }, provide, log }) => {
+  start: ({ host, config, stores, services: { roster, disco: others }, provide }) => {
     /** When the user registered the account, in ms since 1970; null if it was created otherwise. */
     const registered = new Cache<number | null>(
       cached,
       async (bare) => (await stores.registered.get(bare))?.at ?? null,
     );
 
-    const affiliationOf = async (bare: Jid): Promise<{ affiliation: Affiliation; since?: number } | undefined> => {
-      if ((await host.accounts.get(bare.bare)) === undefined) {
-        return host.isAnonymous(bare.bare) ? { affiliation: 'anonymous' } : undefined;
-      }
-      if (config.show_admins && (await host.isAdmin(bare))) return { affiliation: 'admin' };
-      const since = await registered.get(bare.bare);
-      return since === null ? { affiliation: 'member' } : { affiliation: 'registered', since };
+    const affiliationOf = (bare: Jid): Maybe<Known | undefined> => {
+      const account = host.accounts.get(bare.bare);
+      return account instanceof Promise ? account.then((one) => ofAccount(bare, one)) : ofAccount(bare, account);
     };
 
-    /** §3.1; §6.1: dates are rounded to the day. */
-    const info = async (account: Jid): Promise<Element | undefined> => {
-      const known = await affiliationOf(account.toBare());
-      if (known === undefined) return undefined;
-      const { affiliation, since } = known;
-      const rounded = since === undefined ? undefined : formatDateTime(Math.floor(since / day) * day);
-      return el('info', { xmlns: NS.raa, affiliation, since: rounded });
+    const ofAccount = (bare: Jid, account: object | undefined): Maybe<Known | undefined> => {
+      if (account === undefined) return host.isAnonymous(bare.bare) ? { affiliation: 'anonymous' } : undefined;
+      const isAdmin = config.show_admins && host.isAdmin(bare);
+      return isAdmin instanceof Promise ? isAdmin.then((yes) => ofUser(bare, yes)) : ofUser(bare, isAdmin);
+    };
+
+    const ofUser = (bare: Jid, isAdmin: boolean): Maybe<Known> => {
+      if (isAdmin) return { affiliation: 'admin' };
+      const known = (since: number | null): Known =>
+        since === null ? { affiliation: 'member' } : { affiliation: 'registered', since };
+      const since = registered.get(bare.bare);
+      return since instanceof Promise ? since.then(known) : known(since);
+    };
+
+    /** §3.1; §6.1: dates are rounded to the day. Synchronous if all is in memory. */
+    const info = (account: Jid): Maybe<Element | undefined> => {
+      const known = affiliationOf(account.toBare());
+      return known instanceof Promise ? known.then(written) : written(known);
     };
 
     /** §3.2. The answer does not reveal to unauthorized requesters whether the account exists. */
@@ -137,52 +158,27 @@ export default defineModule({
     };
 
     /** §3.3: removes the element if the client sent one; adds the server's for non-contacts elsewhere. */
-    const stamp = (passage: Passage, isDirected: boolean): Promise<void> | undefined => {
+    const stamp = (passage: Passage, isDirected: boolean): Maybe<void> => {
       const { owner, peer } = passage;
       passage.stanza = passage.stanza.without(NS.raa, 'info');
       if (!isDirected || peer.bare === owner.bare || !isElsewhere(peer)) return undefined;
       const nonContact = isNonContact(owner, peer);
-      if (nonContact === false) return undefined;
-      return (async () => {
-        if (await nonContact) passage.stanza = passage.stanza.plus(await info(owner));
-      })();
+      return nonContact instanceof Promise
+        ? nonContact.then((yes) => (yes ? embed(passage) : undefined))
+        : nonContact
+          ? embed(passage)
+          : undefined;
     };
 
-    /** What other servers announce of §5, until when, in ms. */
-    const announced = new Recent<{ readonly names: ReadonlySet<string>; readonly until: number }>(rememberedServers);
-    let asking = 0;
-
-    /** Asks a server what it announces. Rejects with StanzaError. */
-    const ask = async (domain: string): Promise<ReadonlySet<string>> => {
-      const query = el('query', { xmlns: NS.discoInfo });
-      const answer = await host.ask(Stanza.build('iq', { type: 'get', from: host.jid, to: Jid.parse(domain) }, query));
-      const names = (answer.child(NS.discoInfo, 'query')?.getChildren('feature', NS.discoInfo) ?? []).map(
-        ({ attrs }) => attrs.var ?? '',
-      );
-      return new Set(names.filter((name) => embedding.includes(name)));
+    const embed = (passage: Passage): Maybe<void> => {
+      const add = (element: Element | undefined) => {
+        passage.stanza = passage.stanza.plus(element);
+      };
+      const element = info(passage.owner);
+      return element instanceof Promise ? element.then(add) : add(element);
     };
 
-    /** Whether a server announces a feature. False until it has been asked, which this starts. */
-    const announces = (domain: string, feature: string): boolean => {
-      const known = announced.get(domain);
-      if (known !== undefined && monotonic() < known.until) return known.names.has(feature);
-      if (asking >= mostAsked) {
-        host.limitHit('account_affiliations.asking');
-        return false;
-      }
-      asking++;
-      announced.set(domain, { names: new Set(), until: monotonic() + hour });
-      ask(domain)
-        .then(
-          (names) => announced.set(domain, { names, until: monotonic() + day }),
-          (error: unknown) => {
-            if (!(error instanceof StanzaError)) throw error;
-          },
-        )
-        .finally(() => asking--)
-        .catch((error: unknown) => log.error({ err: error, domain }, 'could not ask a server for its features'));
-      return false;
-    };
+    const announced = others?.announced(embedding, 'account_affiliations.asking');
 
     provide('affiliations', {
       reported(stanza) {
@@ -192,7 +188,8 @@ export default defineModule({
           return undefined;
         const kind = name === 'message' ? 'message' : type === 'subscribe' ? 'presence-sub' : 'presence-directed';
         // §3.3, §6.2: otherwise a client may have written it.
-        if (host.isLocal(from.domain) || !announces(from.domain, `${NS.raa}#embed-${kind}`)) return undefined;
+        if (host.isLocal(from.domain) || announced?.has(from.domain, `${NS.raa}#embed-${kind}`) !== true)
+          return undefined;
         return {
           affiliation: info.affiliation as Affiliation,
           since: info.since === undefined ? undefined : parseDateTime(info.since),

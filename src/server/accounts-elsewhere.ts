@@ -14,8 +14,8 @@ import {
 import { type ScramHash, scramHashes } from './accounts/keys.js';
 import { decode, encode, storedKeys } from './accounts/stored.js';
 import { Jid } from './address/jid.js';
-import { defineQuestion, type Question, type QuestionHandler } from './module/index.js';
-import type { Answerer } from './routing/hooks.js';
+import { defineQuestion } from './module/index.js';
+import { type Answerer, answererOf } from './routing/hooks.js';
 import type { LocalHost } from './routing/host.js';
 import type { Router } from './routing/router.js';
 
@@ -36,6 +36,7 @@ const reading = defineQuestion({
       created: z.number(),
       role,
       disabled: z.boolean(),
+      importing: z.boolean(),
       epoch: z.string(),
       hashes: z.array(z.enum(scramHashes)) as z.ZodType<readonly ScramHash[]>,
     })
@@ -57,10 +58,20 @@ const changing = defineQuestion({
       keys: keysSchema.optional(),
       role: role.optional(),
       disabled: z.boolean().optional(),
+      importing: z.boolean().optional(),
+    }),
+    z.object({
+      change: z.literal('endImport'),
+      password: z.string().optional(),
+      keys: keysSchema.optional(),
+      role: role.optional(),
+      disabled: z.boolean().optional(),
+      created: z.number().optional(),
+      replaces: z.boolean().optional(),
     }),
     z.object({ change: z.literal('setPassword'), password: z.string() }),
     z.object({ change: z.literal('setRole'), role }),
-    z.object({ change: z.enum(['disable', 'enable', 'remove']) }),
+    z.object({ change: z.enum(['disable', 'enable', 'remove', 'beginImport']) }),
     z.object({ change: z.literal('revokeTokens'), clientId: z.string().optional() }),
   ]),
   answer: z.union([
@@ -89,26 +100,24 @@ export function elsewhere(
   return {
     get: async () => (await host.askHome(reading, jid, null)) ?? undefined,
     lastLogin: async () => (await host.askHome(lastLogin, jid, null)) ?? undefined,
-    create: (secret, { role, disabled }) =>
+    create: (secret, { role, disabled, importing }) =>
       done({
         change: 'create',
         ...(typeof secret === 'string' ? { password: secret } : { keys: secret }),
         ...(role !== undefined && { role }),
         ...(disabled !== undefined && { disabled }),
+        ...(importing !== undefined && { importing }),
       }),
     setPassword: (password) => done({ change: 'setPassword', password }),
     disable: () => done({ change: 'disable' }),
     enable: () => done({ change: 'enable' }),
     setRole: (role) => done({ change: 'setRole', role }),
     remove: () => change({ change: 'remove' }),
+    beginImport: () => done({ change: 'beginImport' }),
+    endImport: (imported) => done({ change: 'endImport', ...imported }),
     revokeTokens: (clientId) => done({ change: 'revokeTokens', ...(clientId !== undefined && { clientId }) }),
   };
 }
-
-const answerer = <Given, Answer>(
-  question: Question<Given, Answer>,
-  handler: QuestionHandler<Given, Answer>,
-): Answerer => ({ question: question as never, handler });
 
 /** Answers what other nodes ask about accounts whose home is here. */
 export function accountAnswers(accounts: Accounts): readonly Answerer[] {
@@ -118,7 +127,14 @@ export function accountAnswers(accounts: Accounts): readonly Answerer[] {
         await accounts.create(jid, given.password ?? given.keys ?? {}, {
           role: given.role,
           disabled: given.disabled,
+          importing: given.importing,
         });
+        return true;
+      case 'beginImport':
+        await accounts.beginImport(jid);
+        return true;
+      case 'endImport':
+        await accounts.endImport(jid.bare, given);
         return true;
       case 'setPassword':
         await accounts.setPassword(jid.bare, given.password);
@@ -138,9 +154,9 @@ export function accountAnswers(accounts: Accounts): readonly Answerer[] {
     }
   };
   return [
-    answerer(reading, async (_, { bare }) => (await accounts.get(bare)) ?? null),
-    answerer(lastLogin, async (_, { bare }) => (await accounts.lastLogin(bare)) ?? null),
-    answerer(changing, async (given, jid) => {
+    answererOf(reading, async (_, { bare }) => (await accounts.get(bare)) ?? null),
+    answererOf(lastLogin, async (_, { bare }) => (await accounts.lastLogin(bare)) ?? null),
+    answererOf(changing, async (given, jid) => {
       try {
         return { done: await run(given, jid) };
       } catch (error) {

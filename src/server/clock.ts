@@ -6,6 +6,7 @@
  * use the monotonic clock. Nothing else in src/server and src/modules reads a clock (test/unit/clock.test.ts).
  */
 import { uptime as systemUptime } from 'node:os';
+import type { Maybe } from './maybe.js';
 
 /** Milliseconds since 1970. */
 export const wall = (): number => Date.now();
@@ -14,8 +15,19 @@ export const wall = (): number => Date.now();
 export const monotonic = (): number => performance.now();
 
 /** Resolves when something is true, or at a time of the monotonic clock. */
-export async function poll(isTrue: () => boolean, until: number): Promise<void> {
-  while (!isTrue() && monotonic() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+export async function poll(isTrue: () => Maybe<boolean>, until: number): Promise<void> {
+  while (!(await isTrue()) && monotonic() < until) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+/** Resolves with true once work is done, or with false after `ms`. Rejects as the work does until then. */
+export function within(work: Promise<unknown>, ms: number): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => resolve(false), ms);
+    work
+      .then(() => resolve(true), reject)
+      .finally(() => clearTimeout(timer))
+      .catch(() => {});
+  });
 }
 
 /** A moment from which a later process can measure. */

@@ -1,4 +1,7 @@
-/** Connects to other servers. Tries the addresses of a domain in order, starting each shortly after the last (RFC 8305). */
+/**
+ * Connects to other servers. Tries the addresses of one priority in order, each shortly after the last (RFC 8305), and
+ * those of the next priority once they have failed (XEP-0495 §4), or have taken too long.
+ */
 import { connect, type Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import type { Place } from './stream/s2s/resolve.js';
@@ -6,6 +9,10 @@ import { TcpTransport } from './transport/tcp.js';
 
 /** How long to wait for a connection before also trying the next address, in ms. */
 const stagger = 500;
+/** The same if the next address has a later priority. */
+const patience = 5000;
+/** Timeout for the handshake of direct TLS if there are further places, in ms. */
+const handshakeMs = 5000;
 /** Timeout for all addresses together, in ms. */
 const timeoutMs = 20_000;
 
@@ -28,7 +35,10 @@ export async function dial(places: readonly Place[], tls: ConnectionOptions): Pr
     const transport = new TcpTransport(socket, optionsFor(place, tls));
     const rest = left.slice(at + 1);
     if (!place.isDirectTls) return { transport, rest };
-    const error = await handshake(transport, signal);
+    const error = await handshake(
+      transport,
+      rest.length === 0 ? signal : AbortSignal.any([signal, AbortSignal.timeout(handshakeMs)]),
+    );
     if (error === undefined) return { transport, rest };
     transport.destroy();
     left = rest;
@@ -55,8 +65,8 @@ export async function dialPlace(place: Place, tls: ConnectionOptions, ms: number
 }
 
 /** XEP-0368 §3: ALPN names the protocol, because the port may be shared. */
-const optionsFor = ({ isDirectTls }: Place, tls: ConnectionOptions): ConnectionOptions =>
-  isDirectTls ? { ...tls, ALPNProtocols: ['xmpp-server'] } : tls;
+const optionsFor = ({ isDirectTls, servername }: Place, tls: ConnectionOptions): ConnectionOptions =>
+  isDirectTls ? { ...tls, ...(servername && { servername }), ALPNProtocols: ['xmpp-server'] } : tls;
 
 /** Resolves when the TLS handshake is done, with an error if it failed or took too long. */
 function handshake(transport: TcpTransport, signal: AbortSignal): Promise<Error | undefined> {
@@ -100,7 +110,8 @@ function firstOf(
       open.add(socket);
       const failed = (error: Error) => {
         open.delete(socket);
-        if (next < places.length) tryNext();
+        const isDue = open.size === 0 || places[next]?.priority === places[at]!.priority;
+        if (next < places.length && isDue) tryNext();
         else if (open.size === 0) {
           over();
           reject(error);
@@ -113,7 +124,9 @@ function firstOf(
         socket.removeListener('error', failed);
         resolve({ socket, at });
       });
-      if (next < places.length) timer = setTimeout(tryNext, stagger);
+      if (next >= places.length) return;
+      const isOfSame = places[next]!.priority === places[at]!.priority;
+      timer = setTimeout(tryNext, isOfSame ? stagger : patience);
     };
     signal.addEventListener('abort', late, { once: true });
     tryNext();

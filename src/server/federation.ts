@@ -1,12 +1,14 @@
 /** Federation: incoming and outgoing streams of other servers. Connects the parts of stream/s2s/. */
 
-import { isIP } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import type { ConnectionOptions, TLSSocketOptions } from 'node:tls';
 import { domainToASCII } from 'node:url';
 import { monotonic, wall } from './clock.js';
-import { networks } from './config/address.js';
+import { addressBlock, networks } from './config/address.js';
 import { type Config, isFederated } from './config/schema.js';
 import { type Dialed, dial, dialPlace } from './dialing.js';
+import { answererAboutPeers } from './federation-nodes.js';
+import { Turns } from './limits/turns.js';
 import type { Membership } from './membership.js';
 import type { DomainFigures, FederationFigures } from './metrics.js';
 import type { Admission } from './routing/admission.js';
@@ -20,6 +22,7 @@ import type { ArrivalsParts } from './stream/s2s/arrivals.js';
 import { outboxBounds } from './stream/s2s/delivery.js';
 import { DialbackKeys } from './stream/s2s/dialback.js';
 import { DomainCounts } from './stream/s2s/domains.js';
+import { readHostMeta } from './stream/s2s/host-meta.js';
 import { type IncomingParts, IncomingStream } from './stream/s2s/incoming.js';
 import { type Pause, remoteOf, type ServerStream, stateOf } from './stream/s2s/inspection.js';
 import { type DnsResolver, dnsResolver } from './stream/s2s/lookups.js';
@@ -34,7 +37,8 @@ import type { Certificates } from './tls/certificates.js';
 import { inspectPeer } from './tls/peer.js';
 import { certifiesServer } from './tls/server.js';
 import type { Hello } from './transport/client-hello.js';
-import type { Transport } from './transport/transport.js';
+import { peerOf } from './transport/peer.js';
+import { beforeFlush, type Transport } from './transport/transport.js';
 
 export interface FederationParts extends StreamParts {
   config(): Config;
@@ -49,6 +53,14 @@ export interface FederationParts extends StreamParts {
 }
 
 const sweepMs = 1000;
+/**
+ * The shortest time between two streams that are opened, and between two TLS handshakes that are answered, in ms: each
+ * takes some of CPU time, in which nothing else happens (bench/RESULTS.md).
+ */
+const openingPauseMs = 8;
+const handshakePauseMs = 4;
+/** A server that has not answered for so long makes room for others, in ms. */
+const longestOpeningMs = 2000;
 /** Remote domains with counts of their own. */
 const namedDomains = 100;
 /** Tests of other servers that may be in progress. */
@@ -78,6 +90,9 @@ export class Federation {
   readonly #timer: NodeJS.Timeout;
   readonly #before: Destination;
   readonly #prober: Prober;
+  /** When streams are opened, and when those of others get their TLS handshake. */
+  readonly #opening: Turns;
+  readonly #handshakes = new Turns({ most: () => 1, pauseMs: handshakePauseMs, longestMs: handshakePauseMs });
   readonly domains = new DomainCounts(namedDomains, monotonic());
 
   /** Registers itself as the router's destination for remote domains. */
@@ -88,11 +103,23 @@ export class Federation {
     const keys = new DialbackKeys(dialback_secret || (membership?.dialbackSecret ?? ''));
     const dns = dnsResolver(dns_servers);
     this.#policy = new Policy(parts);
+    this.#opening = new Turns({
+      most: () => parts.config().s2s.connecting_streams,
+      pauseMs: openingPauseMs,
+      longestMs: longestOpeningMs,
+    });
     this.#visits = new Visits({ ...parts, policy: this.#policy, certifies: certifiesServer });
+    const hosts = new Map<string, LocalHost>();
+    /** Of a local domain, which keeps its host. */
+    const hostOf = (domain: string): LocalHost => {
+      let found = hosts.get(domain);
+      if (found === undefined) hosts.set(domain, (found = host(domain)));
+      return found;
+    };
     const arrivals: ArrivalsParts = {
       ...parts,
       domains: this.domains,
-      host: (domain) => (router.destination(domain) === router.remote ? undefined : host(domain)),
+      host: (domain) => (router.destination(domain) === router.remote ? undefined : hostOf(domain)),
       arrive: (stanza, origin) => router.arrive(stanza, origin),
     };
     const refuse = (stanza: Stanza, error: StanzaError) =>
@@ -105,6 +132,8 @@ export class Federation {
       domains: this.domains,
       certifies: certifiesServer,
       dial: (pair, places) => this.#dial(pair, dns, places),
+      turns: this.#opening,
+      beforeFlush,
       refuse,
     });
     this.#forwarding =
@@ -156,8 +185,10 @@ export class Federation {
       certificate: (connection, domain) => inspectPeer(connection, domain, wall()),
       now: monotonic,
     });
+    for (const domain of Object.keys(parts.config().hosts)) host(domain).hooks.answer(answererAboutPeers(this));
     this.#before = router.remote;
     router.remote = this.#way;
+    router.isDenied = (local, remote) => this.#policy.denies(local, remote);
     router.peerStreams = () =>
       this.describe()
         .filter(({ state }) => state === 'open')
@@ -174,6 +205,16 @@ export class Federation {
   /** TLS options for an incoming connection. */
   readonly tls: (hello: Hello) => TLSSocketOptions;
 
+  /** When a connection's handshake may begin. The addresses take turns. */
+  handshake(socket: Socket): (answer: () => void) => () => void {
+    const holder = addressBlock(peerOf(socket).address);
+    return (answer) =>
+      this.#handshakes.take(holder, (done) => {
+        done();
+        answer();
+      });
+  }
+
   /** The number of incoming and outgoing streams. */
   get size(): number {
     return this.#incoming.size + this.#remotes.streams;
@@ -186,6 +227,7 @@ export class Federation {
       incoming: this.#incoming.size,
       unauthenticated: this.#visits.unproved,
       outgoing: streams,
+      delayed: { incoming: this.#handshakes.waiting, outgoing: this.#opening.waiting },
       waitingBytes: waitingBytes + (this.#forwarding?.waitingBytes ?? 0),
       refusals,
       domains: () => this.#domainFigures(),
@@ -226,6 +268,9 @@ export class Federation {
       dns,
       override: (name) => (Object.hasOwn(s2s.connect, name) ? s2s.connect[name] : undefined),
       allowed: () => networks(s2s.allow_networks),
+      hostMeta: s2s.host_meta
+        ? (name, addresses) => readHostMeta(name, addresses, this.#parts.certificates.contextForServers(undefined))
+        : undefined,
     });
   }
 
@@ -322,9 +367,16 @@ export class Federation {
   async stopTaking(): Promise<void> {
     await Promise.all([
       this.#remotes.stopTaking(),
-      this.#remotes.whenAcknowledged(),
+      this.#remotes.whenSent('open'),
       ...[...this.#incoming].map((stream) => stream.stopTaking()),
     ]);
+    // While their senders are still connected. Other nodes would send them.
+    if (this.#parts.membership?.hasOthers !== true) this.#remotes.returnUnsent();
+  }
+
+  /** Resolves once every stanza for another server was sent, and acknowledged where it is managed, or refused. */
+  async whenSent(): Promise<void> {
+    await this.#remotes.whenSent('all');
   }
 
   /**

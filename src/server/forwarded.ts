@@ -1,7 +1,8 @@
 /** The clients of HTTP requests that came through a proxy. */
-import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders } from 'node:http';
 import { type BlockList, isIP } from 'node:net';
 import { isIn } from './config/address.js';
+import { type Incoming, socketOf } from './http/message.js';
 import { type Peer, peerOf } from './transport/peer.js';
 
 /** Headers that proxies add. A request with one of them did not originate at the other end of its connection. */
@@ -22,11 +23,10 @@ const proxyHeaders = [
  * The client of a request. From `proxies`, it is the last address of X-Forwarded-For that is not one of theirs: anyone
  * may have written those before it. Returns undefined if that address is unreadable.
  */
-export function requestPeer(request: IncomingMessage, proxies: BlockList): Peer | undefined {
-  const peer = peerOf(request.socket);
-  if (!isIn(proxies, peer.address)) return peer;
+export function requestPeer(request: Incoming, proxies: BlockList): Peer | undefined {
+  const peer = peerOf(socketOf(request));
   const { 'x-forwarded-for': header, 'x-forwarded-proto': protocol } = request.headers;
-  if (header === undefined) return peer;
+  if (header === undefined || !isIn(proxies, peer.address)) return peer;
   const addresses = [header].flat().join(',').split(',').map(addressOf);
   const at = addresses.findLastIndex((address) => address === undefined || !isIn(proxies, address));
   if (at < 0) return peer;
@@ -39,10 +39,10 @@ export function requestPeer(request: IncomingMessage, proxies: BlockList): Peer 
  * names the client. Returns undefined if there is none.
  */
 export function accessAddress(
-  request: IncomingMessage,
+  request: Incoming,
   proxies: { readonly protocol: BlockList; readonly forwarded: BlockList },
 ): string | undefined {
-  const { address } = peerOf(request.socket);
+  const { address } = peerOf(socketOf(request));
   const { forwarded, protocol } = proxies;
   // A PROXY header without a client leaves the address of the proxy.
   if (isIn(protocol, address)) return undefined;

@@ -1,16 +1,16 @@
 /** `createServer()`: assembles the server. The only file that knows every concrete class. */
 
-import { mkdir } from 'node:fs/promises';
 import { BlockList } from 'node:net';
 import { standardModules } from '../modules/index.js';
-import { checked, type DamagedRecord } from '../storage/checked.js';
-import { type DocumentStore, type Storage, StorageError } from '../storage/contract.js';
-import { openStorage } from '../storage/open.js';
-import { Usages } from '../storage/usage.js';
-import { type AccountEvent, Accounts } from './accounts/index.js';
+import type { DocumentStore, Storage } from '../storage/contract.js';
+import { openBlobs } from '../storage/open.js';
+import type { Usages } from '../storage/usage.js';
+import { AccountChanges } from './account-changes.js';
+import { Accounts } from './accounts/index.js';
 import { elsewhere } from './accounts-elsewhere.js';
-import type { Jid } from './address/jid.js';
-import { monotonic, poll, wall } from './clock.js';
+import { networkJid } from './address/network.js';
+import { serveBosh } from './bosh.js';
+import { monotonic, wall } from './clock.js';
 import type { ClusterNode } from './cluster/node.js';
 import { networks } from './config/address.js';
 import { readSecrets } from './config/components.js';
@@ -18,24 +18,32 @@ import { diffConfig } from './config/diff.js';
 import { type Finding, formatFinding, loadConfig, modulesToLoad } from './config/load.js';
 import type { Config } from './config/schema.js';
 import { DiskSpace, spaceLog, spaceOf } from './disk-space.js';
+import { Engines } from './engines.js';
 import { Federation, whyAlone } from './federation.js';
 import { requestPeer } from './forwarded.js';
+import { healthAnswer } from './http/health.js';
 import { MetricsPage } from './http/metrics-page.js';
+import { hostNamed, publicUrl } from './http/public-url.js';
 import { HttpRouter } from './http/router.js';
 import { IdleMemory } from './idle-memory.js';
 import { Backlog } from './limits/backlog.js';
 import { Congestion } from './limits/congestion.js';
 import { Queues } from './limits/queues.js';
+import { Returns } from './limits/returns.js';
 import { Shares } from './limits/shares.js';
-import { type Bound, isSharedAddress, Listeners, type Proxies } from './listeners.js';
-import { chooseModules, importModules, startModules } from './loader.js';
+import { type Bound, isSharedAddress, Listeners, type ListenersParts, type Proxies } from './listeners.js';
+import { chooseModules, distinctListeners, importModules, startModules } from './loader.js';
 import { type Logs, openLogs } from './logging.js';
 import { LoginFailures } from './login-failures.js';
 import { type ClusterOptions, Membership } from './membership.js';
 import { Metrics } from './metrics.js';
-import type { Events, Host, ModuleDefinition, ModuleListener } from './module/index.js';
-import { quotaRules, type StoredQuota, storedQuota, warnOfQuota } from './quotas.js';
-import { openReservedIds } from './reserved-ids.js';
+import type { Host, ModuleDefinition, ModuleListener } from './module/index.js';
+import { NetworkLimits, networkShare } from './network-limits.js';
+import { nodeOfCluster, settingsOfAll } from './node-of-cluster.js';
+import { Nodes } from './nodes.js';
+import { exportOf } from './portable/export.js';
+import { portableAnswers } from './portable/home.js';
+import type { StoredQuota } from './quotas.js';
 import { Admission } from './routing/admission.js';
 import { SessionDirectory } from './routing/directory.js';
 import { HookError } from './routing/hooks.js';
@@ -43,6 +51,8 @@ import { LocalHost } from './routing/host.js';
 import { Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
 import type { Inspection, Reloaded, Server, ServerOptions } from './server.js';
+import { createDataFolder, serverStorage } from './server-storage.js';
+import { closeStreams } from './shutdown.js';
 import { StreamError } from './stanza/errors.js';
 import { checkOf } from './stanza/stored.js';
 import { ClientStream } from './stream/c2s/client.js';
@@ -52,11 +62,13 @@ import { SignUps } from './stream/c2s/sign-ups.js';
 import type { FollowedSession } from './stream/c2s/stream.js';
 import { Components, stillConfigured } from './stream/component/index.js';
 import { StreamCounts } from './stream/counts.js';
-import { defaultPolicy, mechanismNames, type SaslPolicy } from './stream/sasl/offer.js';
+import { policyOf, type SaslPolicy } from './stream/sasl/offer.js';
 import { Sessions } from './stream/sessions/index.js';
 import { Sweeper } from './stream/sweeper.js';
 import { type SavedSm, savedSm } from './stream/xep-0198-record.js';
 import { Resumables } from './stream/xep-0198-resumables.js';
+import { Challenges } from './tls/acme/challenges.js';
+import { Acme } from './tls/acme/index.js';
 import { Certificates, changeLog } from './tls/certificates.js';
 import { bindingsOf, clientCertificate } from './tls/client.js';
 import { certifiedDomains } from './tls/served.js';
@@ -76,7 +88,7 @@ export { NS } from './stanza/ns.js';
 export { Stanza } from './stanza/stanza.js';
 export { Element, el } from './xml/element.js';
 
-/** Creates a server. Rejects with ConfigError, StorageError, ModuleError or HookError. */
+/** Creates a server. Rejects with ConfigError, StorageError, ModuleError, HookError, ListenError or JoinError. */
 export async function createServer(options: ServerOptions = {}): Promise<Server> {
   const server = new WaxwingServer(options);
   try {
@@ -88,16 +100,24 @@ export async function createServer(options: ServerOptions = {}): Promise<Server>
   return server;
 }
 
+/** What streams need, wherever their connections are. */
+interface Served extends Omit<ListenersParts, 'network' | 'proxies' | 'servers' | 'challenges' | 'http'> {
+  connected(transport: Transport, at: number, continued?: Continued | FollowedSession): void;
+}
+
 class WaxwingServer implements Server {
   readonly #options: ServerOptions;
   config!: Config;
   modules: readonly ModuleDefinition[] = [];
   logs!: Logs;
   storage!: Storage;
+  engines!: Engines;
   usages!: Usages;
   quotas!: DocumentStore<StoredQuota>;
   accounts!: Accounts;
   certificates!: Certificates;
+  acme!: Acme;
+  readonly #challenges = new Challenges();
   version = '';
   readonly startedAt = wall();
   readonly started = monotonic();
@@ -139,31 +159,38 @@ class WaxwingServer implements Server {
   #federation: Federation | undefined;
   /** Why there is no federation, if so. */
   #alone: string | undefined = 'the server has not started yet';
-  readonly #httpRouter = new HttpRouter({
-    routes: (name) => this.#hostNamed(name).hooks.http,
-    peer: (request) => requestPeer(request, this.#proxies.forwarded),
-    failed: (error, path) => this.logs.area('http').error({ err: error, path }, 'an HTTP request failed'),
-    limitHit: (limit) => this.metrics.limitHit(limit),
-  });
   readonly #metricsPage = new MetricsPage({
     config: () => this.config,
     proxies: () => this.#proxies,
     text: () => this.metrics.text(),
-    failed: (error) => this.logs.area('metrics').error({ err: error }, 'could not collect the metrics'),
+  });
+  readonly #httpRouter = new HttpRouter({
+    routes: (name) => this.#hostNamed(name).hooks.http,
+    own: (asked, path) =>
+      this.#challenges.answer(asked.method, path) ??
+      healthAnswer(asked.method, path, () => this.#isReady) ??
+      this.#metricsPage.answer(asked, path),
+    peer: (request) => requestPeer(request, this.#proxies.forwarded),
+    failed: (error, path) => this.logs.area('http').error({ err: error, path }, 'an HTTP request failed'),
+    bytesPerSecond: () => this.config.limits.http_bytes_per_second,
+    limitHit: (limit) => this.metrics.limitHit(limit),
   });
   #streamSessions!: Sessions;
-  /** Begins a client's stream; since the start. */
-  #connected: ((transport: Transport, at: number, continued?: Continued | FollowedSession) => void) | undefined;
+  /** Set before anything lives here. */
+  #served!: Served;
   #anonymous!: AnonymousAccounts;
   #login!: Login;
   #failures!: LoginFailures;
+  #network: NetworkLimits | undefined;
   #policy!: SaslPolicy;
   #proxies: Proxies = { protocol: new BlockList(), forwarded: new BlockList() };
   #sweeper: Sweeper | undefined;
   #idleMemory: IdleMemory | undefined;
   #logins: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
+  readonly #returns = new Returns(() => this.config.cluster.logins_per_second);
   node: ClusterNode | undefined;
+  readonly nodes = new Nodes(this, this.#hosts);
   #membership: Membership | undefined;
   #endIds: (() => Promise<void>) | undefined;
 
@@ -182,48 +209,33 @@ class WaxwingServer implements Server {
     this.version = await readVersion();
     this.logs = openLogs(this.config.log, this.#options.logTo);
     for (const warning of warnings) this.logs.area('config').warn(warning);
-    await mkdir(this.config.data, { recursive: true, mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
-      const why =
-        error.code === 'EEXIST' || error.code === 'ENOTDIR' ? 'is not a folder' : `cannot be created (${error.code})`;
-      throw new StorageError('unavailable', `data ${this.config.data}: ${why}`, { cause: error });
+    await createDataFolder(this.config);
+    const shared = { config: () => this.config, limitHit: (limit: string) => this.metrics.limitHit(limit) };
+    this.engines = new Engines({ ...shared, log: this.logs.area('storage'), metrics: this.metrics });
+    const given = this.#options.storage;
+    const opened = given ? this.engines.guard('storage', given) : await this.engines.open(this.#options.storageWithin);
+    const cluster = this.#options.cluster ?? (await nodeOfCluster(this.config, this.logs));
+    if (cluster !== undefined) await this.#join(cluster, opened);
+    const stored = serverStorage(this.#membership?.storage ?? opened, {
+      ...shared,
+      accounts: () => this.accounts,
+      logs: this.logs,
+      metrics: this.metrics,
+      directory: this.sessions,
+      hosts: this.#hosts,
+      node: cluster?.node,
     });
-    const storageLog = this.logs.area('storage');
-    const storage =
-      this.#options.storage ??
-      (await openStorage(this.config, {
-        observe: ({ name, operation }, milliseconds) => this.metrics.storageTook(name, operation, milliseconds / 1000),
-        warn: (message, error) => storageLog.warn({ err: error }, message),
-        within: this.#options.storageWithin,
-      }));
-    if (this.#options.cluster !== undefined) await this.#join(this.#options.cluster, storage);
-    const parts = { config: () => this.config, accounts: () => this.accounts };
-    this.usages = new Usages(
-      this.#membership?.storage ?? storage,
-      quotaRules({
-        ...parts,
-        exceptions: () => this.quotas,
-        limitHit: (limit) => this.metrics.limitHit(limit),
-        warn: (owner, used, quota) => {
-          storageLog.warn({ owner, used, quota }, 'an account or room is near its storage quota');
-          if (this.sessions.of(owner).length > 0) warnOfQuota(owner, used, quota, (domain) => this.#hosts.get(domain));
-        },
-        failed: (error) => storageLog.error({ err: error }, 'could not measure the storage usage of an account'),
-      }),
-    );
-    const damaged = (record: DamagedRecord) => {
-      this.metrics.recordDamaged(record.store);
-      storageLog.error(record, 'a stored record is damaged');
-    };
-    this.storage = checked(this.usages.storage, damaged);
-    this.quotas = this.storage.document('quotas', { check: checkOf(storedQuota) });
-    this.#endIds = await openReservedIds(this.storage, {
-      node: this.#options.cluster?.node,
-      ahead: (ms) =>
-        storageLog.warn(
-          { seconds: Math.round(ms / 1000) },
-          'the clock is earlier than stored timestamps: new ids run ahead until it catches up; check the system clock',
-        ),
-      failed: (error) => storageLog.error({ err: error }, 'could not reserve stanza ids for the next start'),
+    this.storage = stored.storage;
+    this.usages = stored.usages;
+    this.quotas = stored.quotas;
+    this.#endIds = await stored.reserveIds();
+    const changes = new AccountChanges({
+      hosts: this.#hosts,
+      directory: this.sessions,
+      streams: this.#streams,
+      storage: this.storage,
+      usages: this.usages,
+      end: (session, reason) => this.#streamSessions.ending.end(session, reason),
     });
     this.#configure();
     const { auth } = this.config;
@@ -234,36 +246,48 @@ class WaxwingServer implements Server {
       tokenLifetime: auth.fast_token_seconds * 1000,
       tokenRotation: auth.fast_token_rotate_seconds * 1000,
       maxDevices: auth.fast_tokens_per_account,
-      onEvent: (event) => this.#accountChanged(event),
+      onEvent: (event) => changes.changed(event),
       elsewhere: this.#membership && ((bare) => elsewhere(bare, this.#router, (domain) => this.#hosts.get(domain))),
     });
-    const shared = { config: () => this.config, limitHit: (limit: string) => this.metrics.limitHit(limit) };
     this.#failures = new LoginFailures({ ...shared, hosts: this.#hosts, log: this.logs.area('cluster') });
+    this.#network = new NetworkLimits({
+      limits: () => this.config.limits,
+      isShared: (address) => isSharedAddress(address, this.#proxies),
+      cluster: () => this.#membership,
+      ask: (given) => {
+        const [host] = this.#hosts.values();
+        return host!.askHome(networkShare, networkJid(given.block, host!.domain), given);
+      },
+      failed: (error) =>
+        this.logs.area('cluster').debug({ err: error }, 'the home of a network address did not answer'),
+    });
     this.#anonymous = new AnonymousAccounts({
       store: this.storage.document<true>('passing'),
-      forget: (jid) => this.#deleteAccountData(jid, true),
-      failed: (error) => storageLog.error({ err: error }, 'could not delete the data of an anonymous account'),
+      forget: (jid) => changes.deleteData(jid, true),
+      failed: (error) =>
+        this.logs.area('storage').error({ err: error }, 'could not delete the data of an anonymous account'),
     });
     this.#streamSessions = new Sessions({
+      returns: this.#returns,
       queues: this.#queues,
       ...shared,
       anonymous: this.#anonymous,
       ended: (session) => {
-        for (const host of this.#hosts.values()) host.unanswered((to) => to.equals(session.jid));
+        for (const host of this.#hosts.values()) host.asks.unanswered((to) => to.equals(session.jid));
       },
-      damaged: (owner, key) => damaged({ shape: 'document', store: 'stream_management', owner, key }),
+      damaged: (owner, key) => stored.damaged({ shape: 'document', store: 'stream_management', owner, key }),
       host: (domain) => this.#hosts.get(domain),
       directory: this.sessions,
       isHere: (jid) => this.#router.wayTo(jid) === undefined,
+      restoring: () => this.#membership?.restoring,
+      cluster: () => this.#membership!,
       resumables: new Resumables(
         this.storage.document<SavedSm>('stream_management', { check: checkOf(savedSm) }),
-        (error) => storageLog.error({ err: error }, 'could not store session snapshots'),
+        (error) => this.logs.area('storage').error({ err: error }, 'could not store session snapshots'),
       ),
       counts: this.#counts,
       log: this.logs.area('streams'),
-      follow: (transport, to, handOver) => this.#membership!.gateway.follow(transport, to, handOver),
-      continues: (transport, at, followed) => this.#connected!(transport, at, followed),
-      forward: (to, stanza, receipt) => this.#membership!.forward(to, stanza, receipt),
+      continues: (transport, at, followed) => this.#served.connected(transport, at, followed),
     });
     this.#login = new Login({
       ...shared,
@@ -287,23 +311,32 @@ class WaxwingServer implements Server {
         accounts: this.accounts,
         log: this.logs.area('routing'),
         software,
+        publicUrl: () => publicUrl(domain, this.config, this.#listeners?.bound ?? []),
         end: (session, reason) => this.#streamSessions.ending.end(session, reason),
         canRestart: this.#options.halt !== undefined,
         halt: this.#options.halt ?? (() => this.stop()),
         invalidating: () => this.#streamSessions.invalidating,
+        exportOf: (one, owner) => exportOf(one, owner, { keys: false }),
         anonymousAt: (bare) => this.#anonymous.blockOf(bare),
       });
       this.#hosts.set(domain, host);
       this.#router.add(domain, host);
     }
+    const blobs = this.#options.blobs ?? openBlobs(this.config);
+    const offered = { storage: this.storage, blobs, config: this.config, log: this.logs.area('modules') };
     for (const host of this.#hosts.values()) {
-      const log = this.logs.area('modules');
-      const hooks = await startModules(host, chosen, { storage: this.storage, config: this.config, log });
+      const hooks = await startModules(host, chosen, offered);
       const { enabled, path } = this.config.metrics;
       const claimed = hooks.http.get(path)?.get('GET');
       if (enabled && claimed !== undefined)
         throw new HookError(`module ${claimed.module} answers GET ${path}; choose another metrics.path`);
       hooks.answer(this.#failures.answerer);
+      for (const answerer of this.nodes.answerers) hooks.answer(answerer);
+      hooks.answer(this.#network.answerer);
+      const changed = (bare: string) => this.usages.changed(bare);
+      for (const answerer of portableAnswers(host, { storage: this.storage, changed })) hooks.answer(answerer);
+      hooks.answer(this.#streamSessions.moving.late.answerer);
+      serveBosh(hooks, { config: () => this.config, service: () => this.#listeners!.bosh });
       host.start(hooks);
     }
     this.components = new Components({
@@ -313,12 +346,20 @@ class WaxwingServer implements Server {
       log: this.logs.area('components'),
       wayTo: (component) => this.#membership?.wayTo(component, shared) ?? component,
     });
-    this.certificates = await Certificates.open({
-      config: this.config,
-      domains: certifiedDomains([...this.#hosts.values()], Object.keys(this.config.components)),
-      report: changeLog(this.logs.area('certificates')),
-    });
+    const domains = certifiedDomains([...this.#hosts.values()], Object.keys(this.config.components));
+    const log = this.logs.area('certificates');
+    const replace = (write: () => Promise<void>) => this.certificates?.replace(write) ?? write();
+    const orders = { config: () => this.config, challenges: this.#challenges, log, replace };
+    const sharedOrders = this.#membership?.shareOrders({ ...orders, storage: this.storage });
+    this.acme = new Acme({ ...orders, shared: sharedOrders, domains, version: this.version });
+    for (const { hooks } of this.#hosts.values()) for (const answerer of this.acme.answerers) hooks.answer(answerer);
+    await sharedOrders?.look();
+    this.certificates = await Certificates.open({ config: this.config, domains, report: changeLog(log) });
+    await this.#membership?.prepare();
+    this.#served = this.#serveStreams();
     await (this.#membership?.enter() ?? this.#streamSessions.snapshots.load());
+    // What other nodes have stored before they knew that this one is a member.
+    await sharedOrders?.look();
     await this.#anonymous.sweep((to) => this.sessions.of(to.bare).length > 0 || this.#router.wayTo(to) !== undefined);
   }
 
@@ -328,12 +369,16 @@ class WaxwingServer implements Server {
       router: this.#router,
       hosts: this.#hosts,
       version: this.version,
+      settings: settingsOfAll(this.config),
+      lost: () => this.#returns.begin(),
       log: this.logs.area('cluster'),
       sessions: () => this.#streamSessions,
       accounts: () => this.accounts,
       usages: () => this.usages,
+      shares: this.#shares,
       anonymous: () => this.#anonymous,
-      isStopping: () => this.#stopping !== undefined,
+      viewed: () => void this.#network?.viewed(),
+      gained: () => this.acme?.gained(),
       halt: this.#options.halt ?? (() => this.stop()),
     });
     this.node = this.#membership.node;
@@ -342,13 +387,13 @@ class WaxwingServer implements Server {
   /** Values derived from the configuration. */
   #configure(): void {
     const { auth, c2s, http, listen } = this.config;
-    const wanted: readonly string[] = [...auth.mechanisms, ...(auth.anonymous ? ['ANONYMOUS'] : [])];
-    this.#policy = {
-      ...defaultPolicy,
-      mechanisms: mechanismNames.filter((name) => wanted.includes(name.replace(/-PLUS$/, ''))),
-      plainWithoutTls: c2s.allow_sasl_plain_without_tls,
-    };
+    const wanted = [...auth.mechanisms, ...(auth.anonymous ? ['ANONYMOUS'] : [])];
+    this.#policy = policyOf(wanted, c2s.allow_sasl_plain_without_tls);
     this.#proxies = { protocol: networks(listen.proxy_protocol), forwarded: networks(http.forwarded_from) };
+  }
+
+  get portableHosts(): readonly LocalHost[] {
+    return [...this.#hosts.values()];
   }
 
   host(domain: string): Host | undefined {
@@ -364,20 +409,18 @@ class WaxwingServer implements Server {
   }
 
   get modulesListening(): readonly ModuleListener[] {
-    const all = [...this.#hosts.values()].flatMap(({ hooks }) => hooks.listeners.flatMap((bound) => bound()));
-    // Hosts may share a listener.
-    return [...new Map(all.map((one) => [`${one.address} ${one.port}`, one])).values()];
+    return distinctListeners([...this.#hosts.values()].flatMap(({ hooks }) => hooks.listeners));
   }
 
-  async start(): Promise<void> {
-    const log = this.logs.area('streams');
+  /** Streams can be served from now on: other nodes hand them over as soon as addresses live here. */
+  #serveStreams(): Served {
     const server = {
       config: () => this.config,
       host: (domain: string) => this.#hosts.get(domain),
       sessions: this.#streamSessions,
       login: this.#login,
       signUps: new SignUps(() => this.config),
-      log,
+      log: this.logs.area('streams'),
       counts: this.#counts,
       admission: new Admission({
         limits: () => this.config.limits,
@@ -395,35 +438,37 @@ class WaxwingServer implements Server {
       router: this.#router,
       certificates: this.certificates,
     };
-    const connected = (transport: Transport, at: number, continued?: Continued | FollowedSession) =>
-      void this.#streams.add(new ClientStream(transport, server, at, continued));
+    const connected = (transport: Transport, at: number, continued?: Continued | FollowedSession) => {
+      if (continued === undefined) this.#counts.opened[transport.kind]++;
+      this.#streams.add(new ClientStream(transport, server, at, continued));
+    };
     const componentConnected = (transport: Transport, at: number) => this.components.connected(transport, at, server);
-    this.#membership?.serve((this.#connected = connected), componentConnected);
+    this.#membership?.serve(connected, componentConnected);
     this.#alone = this.#options.remote ? 'the program has its own way to other servers' : whyAlone(this.config);
     if (this.#alone === undefined)
       this.#federation = new Federation({ ...server, host: (name) => this.#hostNamed(name) });
+    return { ...server, connected, componentConnected };
+  }
+
+  async start(): Promise<void> {
+    const log = this.logs.area('streams');
     this.#listeners = new Listeners({
-      ...server,
+      ...this.#served,
+      network: this.#network!,
       proxies: () => this.#proxies,
       servers: this.#federation,
-      connected: (transport, at) => {
-        this.#counts.opened[transport.kind]++;
-        connected(transport, at);
-      },
-      componentConnected,
-      // A denied page must look like a missing one.
-      http: (request, response) => {
-        if (!this.#metricsPage.answer(request, response)) void this.#httpRouter.answer(request, response);
-      },
+      challenges: this.#challenges,
+      http: this.#httpRouter,
     });
     const missing = await this.#listeners.open();
     if (missing !== undefined) this.#alone = this.#federation!.withdraw(missing);
+    this.acme.start();
     for (const host of this.#hosts.values()) await host.emit('started', {});
     await this.disk.start();
     this.#sweeper = new Sweeper(
       [this.#streams, this.components.streams],
       this.#streamSessions.snapshots,
-      (now) => this.#listeners?.cutLate(now),
+      (now) => this.#listeners?.sweep(now),
       () => this.config,
     );
     if (globalThis.gc !== undefined) this.#idleMemory = new IdleMemory(globalThis.gc);
@@ -437,11 +482,14 @@ class WaxwingServer implements Server {
         sessions: () => this.sessions.size,
         outbound: () => this.#queues.size,
         freeSpace: () => this.disk.space?.free,
+        certificates: () => this.certificates.ends,
         quotas: () => this.usages.reaches,
+        engines: () => this.engines.states,
         hibernating: () => this.hibernating,
         snapshots: () => this.#streamSessions.snapshotCount,
         components: () => this.components.figures,
         federation: () => this.#federation?.figures,
+        node: () => this.node?.figures,
         modules: [...this.#hosts.values()].flatMap(({ hooks }) => hooks.metrics),
       });
   }
@@ -464,66 +512,24 @@ class WaxwingServer implements Server {
       ...this.#streamSessions.inspection,
       pendingWrites: this.#backlog.waiting,
       shares: this.#shares.size,
-      asks: [...this.#hosts.values()].reduce((sum, host) => sum + host.asking, 0),
+      asks: [...this.#hosts.values()].reduce((sum, host) => sum + host.asks.size, 0),
       anonymous: this.#anonymous.pending,
     };
   }
 
+  /** Whether it should get new clients. */
+  get #isReady(): boolean {
+    return this.#stopping === undefined && (this.node === undefined || this.node.isServing);
+  }
+
   get connections(): Record<string, number> {
-    const counts: Record<string, number> = { tcp: 0, tls: 0, websocket: 0 };
+    const counts: Record<string, number> = { tcp: 0, tls: 0, websocket: 0, bosh: 0 };
     for (const stream of this.#streams) counts[stream.kind] = (counts[stream.kind] ?? 0) + 1;
     return counts;
   }
 
-  /** The host of a domain in an HTTP request, which may be that of a service. */
   #hostNamed(name: string): LocalHost {
-    const host = this.#hosts.get(name);
-    if (host !== undefined) return host;
-    const all = [...this.#hosts.values()];
-    return all.find(({ hooks }) => hooks.services().some(({ domain }) => domain === name)) ?? all[0]!;
-  }
-
-  // --- accounts -----------------------------------------------------------------------------------------------------
-
-  async #accountChanged(event: AccountEvent): Promise<void> {
-    if (event.type === 'roleChanged') this.usages.changed(event.jid.bare);
-    const host = this.#hosts.get(event.jid.domain);
-    switch (event.type) {
-      case 'accountDeleted':
-        return this.#deleteAccountData(event.jid);
-      case 'accountDisabled':
-        this.#endSessions(event.jid, 'The account was disabled.');
-        break;
-      case 'accountCreated':
-      case 'passwordChanged':
-        break;
-      default:
-        return;
-    }
-    await host?.emit(event.type, { jid: event.jid } as Events[typeof event.type]);
-  }
-
-  /** Deletes all data of an account, except its deletion mark: that goes last, so that a crash leaves no data. */
-  async #deleteAccountData(jid: Jid, isAnonymous = false): Promise<void> {
-    const host = this.#hosts.get(jid.domain);
-    await host?.emit('accountDeleting', { jid });
-    this.#endSessions(jid, 'The account was deleted.');
-    const stores = await this.storage.stores();
-    await Promise.all(
-      stores
-        .filter(({ name }) => name !== 'accounts' && name !== 'passing')
-        .map(({ shape, name }) => this.storage[shape](name).forget(jid.bare)),
-    );
-    this.usages.changed(jid.bare);
-    await host?.emit('accountDeleted', { jid, isAnonymous });
-  }
-
-  #endSessions(jid: Jid, text: string): void {
-    for (const session of this.sessions.of(jid.bare))
-      this.#streamSessions.ending.end(session, new StreamError('not-authorized', text));
-    // Authenticated streams without a session.
-    for (const stream of this.#streams)
-      if (stream.account?.sameBare(jid)) stream.close(new StreamError('not-authorized', text));
+    return hostNamed(name, this.#hosts, this.config);
   }
 
   kick(session: Session, text?: string): void {
@@ -547,6 +553,8 @@ class WaxwingServer implements Server {
     this.usages.clear();
     this.logs.configure(next.log);
     await this.certificates.reload(this.config);
+    await this.#listeners?.openForProofs();
+    this.acme.reload();
     for (const host of this.#hosts.values()) await host.emit('reloaded', {});
     return { applied: changes.live, restart: changes.restart };
   }
@@ -561,29 +569,19 @@ class WaxwingServer implements Server {
     this.#sweeper?.stop();
     this.disk.stop();
     this.#idleMemory?.stop();
-    const closing = this.#listeners?.close();
-    this.#membership?.stop();
     this.#httpRouter.stop();
-    // One deadline for everything that depends on clients. Storage may take as long as it needs.
-    const grace = (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000;
-    const deadline = monotonic() + grace;
-    // New stanzas are no longer taken: clients that resume send them again. Pending ones are finished.
-    const handled = Promise.all([...this.#streams, this.components, this.#federation].map((one) => one?.stopTaking()));
-    await Promise.race([handled, new Promise((resolve) => setTimeout(resolve, grace / 2).unref())]);
-    for (const host of this.#hosts.values()) await host.emit('stopping', {});
-    const goodbye = () => new StreamError('system-shutdown');
-    // Staying sessions are first notified of ending ones, then saved; then their streams are closed.
-    for (const stream of this.#streams) if (!stream.resumable) stream.close(goodbye());
-    await this.#streamSessions?.snapshots.save();
-    for (const stream of this.#streams) stream.close(goodbye());
-    this.components?.close(goodbye());
-    this.#federation?.close();
-    const others = [this.components, this.#federation];
-    await poll(() => others.reduce((sum, one) => sum + (one?.size ?? 0), this.#streams.size) === 0, deadline);
-    this.#federation?.abandon();
-    for (const { transport } of this.#streams) transport.destroy();
-    this.#listeners?.destroyAll();
-    await closing;
+    // Before addresses move to other nodes, which then order what is not done.
+    await this.acme?.close();
+    await closeStreams({
+      graceMs: (this.config?.admin.shutdown_grace_seconds ?? 0) * 1000,
+      hosts: this.#hosts,
+      streams: this.#streams,
+      sessions: this.#streamSessions,
+      components: this.components,
+      federation: this.#federation,
+      listeners: this.#listeners,
+      membership: this.#membership,
+    });
     await this.#anonymous?.drained();
     await this.accounts?.writeLogins().catch((error: unknown) => {
       this.logs.area('storage').error({ err: error }, 'could not store logins');
@@ -592,6 +590,7 @@ class WaxwingServer implements Server {
     for (const host of this.#hosts.values()) host.stop();
     this.certificates?.close();
     await this.#endIds?.();
+    this.engines?.end();
     if (this.#options.storage === undefined) await this.storage?.close();
     else await this.storage?.flush();
     this.metrics.stop();

@@ -1,31 +1,32 @@
 /**
- * Ports: TCP and TLS for clients, TCP for components, HTTP for WebSocket and metrics. Each connection becomes a transport
- * and a stream.
+ * Ports: TCP and TLS for clients, TCP for components, HTTP for WebSocket, BOSH and metrics. Each connection or BOSH
+ * session becomes a transport and a stream.
  */
-import {
-  createServer as createHttpServer,
-  type Server as HttpServer,
-  type IncomingMessage,
-  type RequestListener,
-  ServerResponse,
-} from 'node:http';
+import { type Server as HttpServer, type IncomingMessage, ServerResponse } from 'node:http';
 import { type AddressInfo, type BlockList, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import type { TLSSocketOptions } from 'node:tls';
 import type { Logger } from 'pino';
+import { openBosh } from './bosh.js';
 import { monotonic } from './clock.js';
-import { addressBlock, isAllowedOrigin, isIn, parseListenAddress } from './config/address.js';
+import { isAllowedOrigin, isIn, parseListenAddress } from './config/address.js';
 import { type Config, type ListenerKind, listenersOf, optionalListeners } from './config/schema.js';
 import { requestPeer } from './forwarded.js';
+import { HttpConnections, protocols } from './http/connections.js';
+import type { Incoming, Outgoing } from './http/message.js';
+import { createProofServer } from './http/proofs.js';
 import { pathOf } from './http/target.js';
-import { Rates } from './limits/rates.js';
+import type { Membership } from './membership.js';
+import { HttpError } from './module/http.js';
+import type { NetworkLimit, NetworkLimits } from './network-limits.js';
+import { acmeProtocol, type Challenges } from './tls/acme/challenges.js';
 import type { Certificates } from './tls/certificates.js';
+import type { BoshService } from './transport/bosh/service.js';
 import { awaitHello, type Hello } from './transport/client-hello.js';
 import { namePeer, peerOf } from './transport/peer.js';
 import { takeProxyHeader } from './transport/proxy-protocol.js';
 import { TcpTransport } from './transport/tcp.js';
 import { secured } from './transport/tls.js';
 import type { Transport } from './transport/transport.js';
-import { refuseUpgrade } from './transport/upgrade.js';
 import type { WebSocketUpgrader } from './transport/websocket.js';
 
 export type { ListenerKind } from './config/schema.js';
@@ -47,6 +48,8 @@ export interface Proxies {
 /** What takes connections of other servers. */
 export interface Servers {
   tls(hello: Hello): TLSSocketOptions;
+  /** When a connection's TLS handshake may begin (`TcpTransport.inTurn`). */
+  handshake(socket: Socket): (answer: () => void) => () => void;
   connected(transport: Transport, at: number): void;
 }
 
@@ -54,22 +57,30 @@ export interface ListenersParts {
   config(): Config;
   proxies(): Proxies;
   readonly certificates: Certificates;
+  /** Proofs for an authority. */
+  readonly challenges: Challenges;
+  /** Counts connections by address. */
+  readonly network: NetworkLimits;
   readonly log: Logger;
+  /** Returns undefined if the server has no such host. */
+  host(domain: string): unknown;
   /** A client has connected; `at` is when the connection was accepted (`monotonic`). */
   connected(transport: Transport, at: number): void;
   /** The same for a component. */
   componentConnected(transport: Transport, at: number): void;
   /** Takes the connections of other servers; undefined if nothing does, and then no port is opened for them. */
   readonly servers: Servers | undefined;
-  /** Requests other than upgrades. */
-  readonly http: RequestListener;
+  readonly membership: Membership | undefined;
+  /** Answers requests other than upgrades. */
+  readonly http: {
+    answer(request: Incoming, response: Outgoing): unknown;
+    refuse(request: Incoming, response: Outgoing, error: HttpError): void;
+    cutSlow(): void;
+  };
   tlsFailed(): void;
   limitHit(limit: string): void;
 }
 
-const minute = 60_000;
-/** Address blocks whose connections of the last minute are counted. */
-const rememberedAddresses = 100_000;
 /** A local proxy connects from these, on behalf of all its clients. */
 const ownAddresses: readonly string[] = ['127.0.0.1', '::1'];
 
@@ -82,17 +93,21 @@ export class Listeners {
   readonly #parts: ListenersParts;
   readonly #servers: Server[] = [];
   readonly bound: Bound[] = [];
-  /** Open connections by address block (an IPv4 address, an IPv6 /64). */
-  readonly #perAddress = new Map<string, number>();
-  /** Rate of new connections by address block. */
-  #arrivals = new Rates(Number.POSITIVE_INFINITY, minute);
-  readonly #httpServers: HttpServer[] = [];
+  #http: HttpConnections | undefined;
   readonly #sockets = new Set<Socket>();
   /** Connections without a stream or a served request, by when they were accepted (`monotonic`). */
   readonly #pending = new Map<Socket, number>();
 
+  readonly bosh: BoshService;
+
   constructor(parts: ListenersParts) {
     this.#parts = parts;
+    this.bosh = openBosh({
+      ...parts,
+      enter: (address) => parts.network.enterNow(address),
+      leave: (address) => parts.network.leave(address),
+      connected: (transport) => parts.connected(transport, monotonic()),
+    });
   }
 
   /**
@@ -102,17 +117,30 @@ export class Listeners {
   async open(): Promise<ListenError | undefined> {
     const config = this.#parts.config();
     const optional = optionalListeners(config);
-    const needed = listenersOf(config).filter((kind) => !optional.includes(kind));
+    const isNeeded = (kind: ListenerKind) => !optional.includes(kind) && kind !== 'acme';
+    const needed = listenersOf(config).filter(isNeeded);
     const failed = await this.#open(needed);
     if (failed !== undefined) {
       await this.close();
       throw failed;
     }
+    await this.openForProofs();
     const first = this.#servers.length;
     const missing = await this.#open(listenersOf(config).filter((kind) => optional.includes(kind)));
     // Not awaited: it would wait for connections that were accepted before the failure.
     if (missing !== undefined) void this.#close(first);
     return missing;
+  }
+
+  /** Opens the ports for an authority that looks for proofs, unless they are open. A failure is logged. */
+  async openForProofs(): Promise<void> {
+    if (this.bound.some(({ kind }) => kind === 'acme')) return;
+    const kinds = listenersOf(this.#parts.config()).filter((kind) => kind === 'acme');
+    const first = this.#servers.length;
+    const failed = await this.#open(kinds);
+    if (failed === undefined) return;
+    void this.#close(first);
+    this.#parts.log.error({ err: failed }, 'certificates cannot be ordered: no port for proofs (listen.acme)');
   }
 
   /** Opens ports one after the other, up to the first that cannot be opened. */
@@ -127,8 +155,9 @@ export class Listeners {
     return undefined;
   }
 
-  /** Stops accepting connections. Open ones stay. */
+  /** Stops accepting connections and BOSH sessions. Open ones stay. */
   close(): Promise<void> {
+    this.bosh.stop();
     return this.#close(0);
   }
 
@@ -149,8 +178,14 @@ export class Listeners {
     return { connections: this.#sockets.size, pending: this.#pending.size };
   }
 
-  /** Cuts connections whose PROXY header, handshake, request or upgrade did not arrive by the login timeout. */
-  cutLate(now: number): void {
+  /**
+   * Called once a second. Cuts connections whose PROXY header, handshake, request or upgrade did not arrive by the login
+   * timeout, and slow HTTP clients; ends the sessions of BOSH clients that are gone.
+   */
+  sweep(now: number): void {
+    this.bosh.sweep();
+    this.#parts.http.cutSlow();
+    this.#http?.cutDead(now);
     const deadline = this.#parts.config().limits.login_deadline_seconds * 1000;
     for (const [socket, at] of this.#pending) {
       if (now - at < deadline) continue;
@@ -168,8 +203,14 @@ export class Listeners {
   }
 
   /** Cuts the remaining connections, so that `close` can resolve. */
+  /** HTTP requests that are not answered yet. */
+  get openRequests(): number {
+    return this.#http?.open ?? 0;
+  }
+
   destroyAll(): void {
-    for (const server of this.#httpServers) server.closeAllConnections();
+    this.#http?.destroyAll();
+    this.#proofs?.closeAllConnections();
     for (const socket of this.#sockets) socket.destroy();
   }
 
@@ -196,9 +237,7 @@ export class Listeners {
       createTcpServer({ noDelay: true, keepAlive: true, allowHalfOpen: true }, (socket) => {
         if (!this.#admit(socket)) return;
         this.#pending.set(socket, monotonic());
-        const named = () => {
-          if (this.#count(socket)) connected(socket);
-        };
+        const named = () => this.#count(socket, () => connected(socket));
         const proxy = peerOf(socket).address;
         if (!isIn(this.#parts.proxies().protocol, proxy)) named();
         else
@@ -223,22 +262,36 @@ export class Listeners {
       case 's2s':
         return tcp((socket) => {
           const { servers } = this.#parts;
-          servers!.connected(new TcpTransport(socket, servers!.tls), this.#arrived(socket));
+          servers!.connected(new TcpTransport(socket, servers!.tls, servers!.handshake(socket)), this.#arrived(socket));
         });
       case 's2s_tls':
         return tcp((socket) => {
           const { servers } = this.#parts;
-          servers!.connected(this.#directTls(socket, 'xmpp-server', servers!.tls), this.#arrived(socket));
+          servers!.connected(
+            this.#directTls(socket, 'xmpp-server', servers!.tls, servers!.handshake(socket)),
+            this.#arrived(socket),
+          );
         });
       case 'http': {
-        const server = this.#http();
-        return tcp((socket) => server.emit('connection', socket));
+        const http = this.#connections();
+        return tcp((socket) => http.accept(socket));
+      }
+      case 'acme': {
+        this.#proofs ??= createProofServer(
+          this.#parts.challenges,
+          this.#parts.config().limits.login_deadline_seconds * 1000,
+          (socket) => this.#pending.delete(socket),
+        );
+        return tcp((socket) => this.#proofs!.emit('connection', socket));
       }
       case 'https': {
-        const server = this.#http();
+        const http = this.#connections();
         const secure = (socket: Socket, hello: Hello) => {
           // Browsers would ask their users for a certificate.
-          const tls = secured(socket, { ...this.#tls(hello), ALPNProtocols: ['http/1.1'], requestCert: false });
+          const tls = secured(
+            socket,
+            this.#proof(hello) ?? { ...this.#tls(hello), ALPNProtocols: protocols, requestCert: false },
+          );
           this.#pending.set(tls, this.#arrived(socket));
           let isSecure = false;
           tls.on('error', () => {});
@@ -248,7 +301,9 @@ export class Listeners {
           });
           tls.once('secure', () => {
             isSecure = true;
-            server.emit('connection', tls);
+            // RFC 8737 §3: no application data follows.
+            if (tls.alpnProtocol === acmeProtocol) tls.end();
+            else http.acceptSecure(tls);
           });
         };
         return tcp((socket) =>
@@ -266,8 +321,14 @@ export class Listeners {
   }
 
   /** XEP-0368 §3: ALPN, for peers that request it; others are accepted too. */
-  #directTls(socket: Socket, protocol: string, options: (hello: Hello) => TLSSocketOptions): TcpTransport {
-    const transport = new TcpTransport(socket, (hello) => ({ ...options(hello), ALPNProtocols: [protocol] }));
+  #directTls(
+    socket: Socket,
+    protocol: string,
+    options: (hello: Hello) => TLSSocketOptions,
+    inTurn?: TcpTransport['inTurn'],
+  ): TcpTransport {
+    const optionsFor = (hello: Hello) => this.#proof(hello) ?? { ...options(hello), ALPNProtocols: [protocol] };
+    const transport = new TcpTransport(socket, optionsFor, inTurn);
     transport.startTls((error) => {
       if (error === undefined) return;
       this.#parts.tlsFailed();
@@ -276,26 +337,27 @@ export class Listeners {
     return transport;
   }
 
-  /** An HTTP server without a port: connections are passed to it. */
-  #http(): HttpServer {
-    const headersTimeout = this.#parts.config().limits.login_deadline_seconds * 1000;
-    const server = createHttpServer(
-      {
-        keepAliveTimeout: 10_000,
-        headersTimeout,
-        requestTimeout: Math.max(30_000, headersTimeout),
-        connectionsCheckingInterval: 1000,
+  #connections(): HttpConnections {
+    this.#http ??= new HttpConnections({
+      headersTimeout: this.#parts.config().limits.login_deadline_seconds * 1000,
+      request: (socket, request, response) => {
+        this.#pending.delete(socket);
+        this.#parts.http.answer(request, response);
       },
-      (request, response) => {
-        this.#pending.delete(request.socket);
-        this.#parts.http(request, response);
-      },
-    );
-    // Node checks for slow requests only on listening servers.
-    server.emit('listening');
-    server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket as Socket, head));
-    this.#httpServers.push(server);
-    return server;
+      upgrade: (request, socket, head) => this.#upgrade(request, socket, head),
+      failed: (error) => this.#parts.log.error({ err: error }, 'could not load HTTP/2'),
+      limitHit: (limit) => this.#parts.limitHit(limit),
+    });
+    return this.#http;
+  }
+
+  /** For an authority that looks for proofs over HTTP. */
+  #proofs: HttpServer | undefined;
+
+  /** RFC 8737 §3: for the connection of an authority, which ends after the handshake. */
+  #proof(hello: Hello): TLSSocketOptions | undefined {
+    const secureContext = this.#parts.challenges.contextFor(hello);
+    return secureContext && { secureContext, ALPNProtocols: [acmeProtocol], requestCert: false };
   }
 
   #tls(hello: Hello): TLSSocketOptions {
@@ -311,7 +373,7 @@ export class Listeners {
 
   /** RFC 7395 §3.1. */
   #upgrade(request: IncomingMessage, socket: Socket, head: Buffer): void {
-    const { http, limits } = this.#parts.config();
+    const { http } = this.#parts.config();
     socket.on('error', () => {});
     if (!asksForWebSocket(request)) {
       this.#ignoreUpgrade(request, socket);
@@ -321,22 +383,32 @@ export class Listeners {
     if (!this.#pending.has(socket)) this.#pending.set(socket, monotonic());
     const isAllowed = isAllowedOrigin(request.headers.origin, http.origins);
     if (path !== http.websocket_path || !isAllowed) {
-      refuseUpgrade(socket, isAllowed ? '404 Not Found' : '403 Forbidden');
+      this.#refuseUpgrade(request, socket, new HttpError(isAllowed ? 404 : 403));
       return;
     }
     const peer = requestPeer(request, this.#parts.proxies().forwarded);
     if (peer === undefined) {
       this.#parts.log.warn({ proxy: peerOf(socket).address }, 'invalid address in X-Forwarded-For');
-      socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n');
+      this.#refuseUpgrade(request, socket, new HttpError(400, 'The proxy sent no valid address of the client.'));
       return;
     }
-    if (peer.address !== peerOf(socket).address) {
+    const upgrade = () => this.#openWebSocket(request, socket, head);
+    if (peer.address === peerOf(socket).address) upgrade();
+    else {
       namePeer(socket, peer);
-      if (!this.#count(socket)) return;
+      this.#count(socket, upgrade);
     }
+  }
+
+  #openWebSocket(request: IncomingMessage, socket: Socket, head: Buffer): void {
     // Loaded with the first WebSocket client: many servers have none.
     this.#upgrader ??= import('./transport/websocket.js').then(
-      ({ WebSocketUpgrader }) => new WebSocketUpgrader(limits.stanza_bytes),
+      ({ WebSocketUpgrader }) =>
+        new WebSocketUpgrader(
+          this.#parts.config().limits.stanza_bytes,
+          (refused, its, { status, detail, headers = {} }) =>
+            this.#refuseUpgrade(refused, its, new HttpError(status, detail, { headers })),
+        ),
     );
     this.#upgrader
       .then((upgrader) =>
@@ -351,11 +423,14 @@ export class Listeners {
   /** RFC 9110 §7.8: upgrades to unsupported protocols are ignored. Node reads no more requests from the connection. */
   #ignoreUpgrade(request: IncomingMessage, socket: Socket): void {
     this.#pending.delete(socket);
-    const response = new ServerResponse(request);
-    response.shouldKeepAlive = false;
-    response.assignSocket(socket);
-    response.once('finish', () => socket.end());
-    this.#parts.http(request, response);
+    this.#parts.http.answer(request, lastResponse(request, socket));
+  }
+
+  #refuseUpgrade(request: IncomingMessage, socket: Socket, error: HttpError): void {
+    const response = lastResponse(request, socket);
+    // The client's half is not waited for.
+    response.once('finish', () => socket.destroySoon());
+    this.#parts.http.refuse(request, response, error);
   }
 
   #upgrader: Promise<WebSocketUpgrader> | undefined;
@@ -375,39 +450,40 @@ export class Listeners {
     return true;
   }
 
-  /** Enforces the limits per address. */
-  #count(socket: Socket): boolean {
+  /** Enforces the limits per address. Calls `accepted` unless one refuses the connection, or it ends meanwhile. */
+  #count(socket: Socket, accepted: () => void): void {
+    const { network } = this.#parts;
     const { address } = peerOf(socket);
-    const block = addressBlock(address);
-    const limit = isSharedAddress(address, this.#parts.proxies()) ? undefined : this.#limitOf(block);
-    if (limit !== undefined) {
-      this.#refuse(socket, limit);
-      return false;
+    const entered = (limit: NetworkLimit | undefined): void => {
+      if (limit !== undefined) this.#refuse(socket, limit);
+      else if (socket.destroyed) network.leave(address);
+      else {
+        socket.once('close', () => network.leave(address));
+        accepted();
+      }
+    };
+    const limit = network.enter(address);
+    if (!(limit instanceof Promise)) {
+      entered(limit);
+      return;
     }
-    this.#perAddress.set(block, (this.#perAddress.get(block) ?? 0) + 1);
-    socket.once('close', () => {
-      const left = (this.#perAddress.get(block) ?? 1) - 1;
-      if (left === 0) this.#perAddress.delete(block);
-      else this.#perAddress.set(block, left);
-    });
-    return true;
+    // An error of the connection needs a handler meanwhile.
+    const ignore = (): void => {};
+    socket.on('error', ignore);
+    limit
+      .then((answer) => {
+        entered(answer);
+        socket.off('error', ignore);
+      })
+      .catch((error: unknown) => {
+        this.#parts.log.error({ err: error }, 'a connection could not be accepted');
+        socket.destroy();
+      });
   }
 
   #refuse(socket: Socket, limit: string): void {
     this.#parts.limitHit(limit);
     socket.destroy();
-  }
-
-  /** The limit that one more connection from the address would exceed. Returns undefined if there is none. */
-  #limitOf(block: string): string | undefined {
-    const { connections_per_address, connections_per_minute } = this.#parts.config().limits;
-    if ((this.#perAddress.get(block) ?? 0) >= connections_per_address) return 'connections_per_address';
-    // A full set of connections may arrive at once, as after a restart, but not a full minute's worth.
-    const atOnce = Math.min(connections_per_minute, connections_per_address);
-    const window = atOnce === Number.POSITIVE_INFINITY ? minute : (minute * atOnce) / connections_per_minute;
-    if (this.#arrivals.limit !== atOnce || this.#arrivals.window !== window)
-      this.#arrivals = new Rates(atOnce, window, rememberedAddresses);
-    return this.#arrivals.take(block) ? undefined : 'connections_per_minute';
   }
 }
 
@@ -430,4 +506,13 @@ function explain(error: NodeJS.ErrnoException): string {
     default:
       return error.message;
   }
+}
+
+/** For a request that Node has passed on with its socket: the connection ends with the answer. */
+function lastResponse(request: IncomingMessage, socket: Socket): ServerResponse {
+  const response = new ServerResponse(request);
+  response.shouldKeepAlive = false;
+  response.assignSocket(socket);
+  response.once('finish', () => socket.end());
+  return response;
 }

@@ -5,13 +5,18 @@
 import { isAbsolute } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Logger } from 'pino';
-import type { Storage } from '../storage/contract.js';
+import { z } from 'zod';
+import type { BlobStorage } from '../storage/blobs.js';
+import type { Shape, Storage } from '../storage/contract.js';
+import { lastLogin } from './accounts/stored.js';
 import { accountAnswers } from './accounts-elsewhere.js';
 import { isEnabled } from './config/load.js';
 import type { Config } from './config/schema.js';
 import { coreStores } from './core-stores.js';
-import type { Hook, ModuleDefinition, Services, StoreDeclaration } from './module/index.js';
+import type { Hook, ModuleDefinition, ModuleListener, Services, StoreDeclaration } from './module/index.js';
 import { nearest } from './nearest.js';
+import { type PortableStore, portableRecords } from './portable/records.js';
+import { storedQuota } from './quotas.js';
 import { Hooks } from './routing/hooks.js';
 import type { LocalHost } from './routing/host.js';
 import { ownStates } from './routing/session.js';
@@ -27,6 +32,12 @@ export const storedName = (module: string, store: string, { storedAs }: StoreDec
 /** The modules cannot be started as configured. Stops the start. */
 export class ModuleError extends Error {
   override readonly name = 'ModuleError';
+}
+
+/** The open ports of modules; hosts may share a listener. */
+export function distinctListeners(all: readonly (() => readonly ModuleListener[])[]): readonly ModuleListener[] {
+  const bound = all.flatMap((read) => read());
+  return [...new Map(bound.map((one) => [`${one.address} ${one.port}`, one])).values()];
 }
 
 /** Imports the modules named in the configuration: packages, or files by absolute path. Rejects with ModuleError. */
@@ -55,9 +66,9 @@ function mistakeIn(definition: Partial<ModuleDefinition>): string | undefined {
   if (typeof summary !== 'string') return 'summary must be a string';
   if (typeof specifications !== 'object' || specifications === null) return 'implements must be an object';
   if (config !== undefined && typeof config.safeExtend !== 'function') return 'config must be a z.object()';
-  const shapes = ['document', 'map', 'log'];
+  const shapes = ['document', 'map', 'log', 'blobs'];
   const odd = Object.entries(stores).find(([, store]) => !shapes.includes(store?.shape));
-  if (odd !== undefined) return `the store ${odd[0]} must be made by document(), map() or log()`;
+  if (odd !== undefined) return `the store ${odd[0]} must be made by document(), map(), log() or blobs()`;
   if (!Array.isArray(cli)) return 'cli must be an array';
   return undefined;
 }
@@ -103,7 +114,7 @@ function demandStores(all: readonly ModuleDefinition[], { storage }: Config): vo
   const known = [
     ...coreStores,
     ...all.flatMap(({ name, stores = {} }) =>
-      Object.entries(stores).map(([store, made]) => storedName(name, store, made)),
+      Object.entries(stores).flatMap(([store, made]) => (made.shape === 'blobs' ? [] : storedName(name, store, made))),
     ),
   ];
   for (const name of Object.keys(storage.stores)) {
@@ -162,12 +173,20 @@ async function startModule(definition: ModuleDefinition, context: object, log: L
   }
 }
 
+export interface StartParts {
+  readonly storage: Storage;
+  readonly blobs: BlobStorage;
+  readonly config: Config;
+  readonly log: Logger;
+}
+
 /** Starts the modules of a host in order. Returns their hooks. Rejects with ModuleError. */
 export async function startModules(
   host: LocalHost,
   definitions: readonly ModuleDefinition[],
-  { storage, config, log }: { readonly storage: Storage; readonly config: Config; readonly log: Logger },
+  { storage, blobs, config, log }: StartParts,
 ): Promise<Hooks> {
+  const portables: PortableStore[] = [];
   const started: { definition: ModuleDefinition; hooks: readonly Hook[] }[] = [];
   // Modules may query declarations while they start; features are known by then, hooks are not.
   host.hooks = new Hooks(
@@ -180,9 +199,17 @@ export async function startModules(
     const opened = Object.fromEntries(
       Object.entries(stores).map(([store, declaration]) => [
         store,
-        open(storage, storedName(name, store, declaration), declaration, settings),
+        declaration.shape === 'blobs'
+          ? blobs.blobs(storedName(name, store, declaration))
+          : open(storage, storedName(name, store, declaration), declaration.shape, declaration, settings),
       ]),
     );
+    for (const [store, declaration] of Object.entries(stores)) {
+      const { shape, isPortable, value = z.unknown(), key } = declaration;
+      if (isPortable !== true || shape === 'blobs') continue;
+      const accepts = checkOf(value, key);
+      portables.push({ name: storedName(name, store, declaration), shape, store: opened[store], accepts });
+    }
     const context = {
       host,
       config: settings,
@@ -202,14 +229,23 @@ export async function startModules(
         throw new ModuleError(`module ${name} declares that it provides ${service}, but does not provide it`);
   }
   const hooks = new Hooks(host.domain, started);
+  hooks.port('the server', portableRecords([...coreRecords(storage), ...portables]));
   for (const answerer of accountAnswers(host.accounts)) hooks.answer(answerer);
   return hooks;
 }
 
+/** The server's own stores about accounts. */
+const coreRecords = (storage: Storage): PortableStore[] =>
+  [['last_logins', lastLogin] as const, ['quotas', storedQuota] as const].map(([name, value]) => {
+    const check = checkOf(value);
+    return { name, shape: 'document', store: storage.document(name, { check }), accepts: check };
+  });
+
 function open(
   storage: Storage,
   name: string,
-  { shape, text, option, value, key, damaged }: StoreDeclaration,
+  shape: Shape,
+  { text, option, value, key, damaged }: StoreDeclaration,
   settings: Readonly<Record<string, unknown>>,
 ): unknown {
   const check = value === undefined ? undefined : checkOf(value, key);

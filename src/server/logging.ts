@@ -1,6 +1,7 @@
 /** Structured logs (pino): one JSON object per line, or readable lines. Never message bodies, never secrets. */
 import { closeSync, openSync } from 'node:fs';
-import { type DestinationStream, destination, type Logger, levels, pino, stdTimeFunctions } from 'pino';
+import { type DestinationStream, destination, type LogFn, type Logger, levels, pino, stdTimeFunctions } from 'pino';
+import { StorageError } from '../storage/contract.js';
 import type { Config } from './config/schema.js';
 import { oneLine } from './plain.js';
 import { makePrivate, privateMode } from './private-file.js';
@@ -23,7 +24,7 @@ export function openLogs(config: Config['log'], to?: DestinationStream): Logs {
   const out =
     to ?? destination({ dest: config.file === '' ? 1 : config.file, mode: privateMode, sync: config.file === '' });
   const root = pino(
-    { level: config.level, base: null, timestamp: stdTimeFunctions.isoTime },
+    { level: config.level, base: null, timestamp: stdTimeFunctions.isoTime, hooks: { logMethod: unlessBusy } },
     isForPeople(config, to) ? prettyTo(out) : out,
   );
   let current: Logs['levels'] = config;
@@ -50,6 +51,14 @@ export function openLogs(config: Config['log'], to?: DestinationStream): Logs {
       if ('flushSync' in out && typeof out.flushSync === 'function') out.flushSync();
     },
   };
+}
+
+/** The breaker logs an outage once, with a count at its end; each request that it refused only has a line if `debug` is on. */
+function unlessBusy(this: Logger, args: Parameters<LogFn>, log: LogFn): void {
+  const [about] = args as unknown[];
+  const error = typeof about === 'object' && about !== null && 'err' in about ? about.err : undefined;
+  const isBusy = error instanceof StorageError && error.failure === 'busy';
+  if (!isBusy || this.isLevelEnabled('debug')) log.apply(this, args);
 }
 
 /** The log cannot be written. */

@@ -4,6 +4,9 @@
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Metric, Registry } from 'prom-client';
+import { wall } from './clock.js';
+import type { NodeFigures } from './cluster/node.js';
+import type { EngineState } from './engines.js';
 import type { ModuleMetric } from './module/index.js';
 import type { ComponentFigures } from './stream/component/index.js';
 import type { StreamCounts } from './stream/counts.js';
@@ -14,6 +17,8 @@ export interface FederationFigures {
   /** Those of the incoming that have not proved a domain. */
   readonly unauthenticated: number;
   readonly outgoing: number;
+  /** Those that wait for their turn to be opened, or to have their TLS handshake answered. */
+  readonly delayed: Readonly<Record<'incoming' | 'outgoing', number>>;
   readonly waitingBytes: number;
   /** By condition. */
   readonly refusals: Readonly<Record<'incoming' | 'outgoing', ReadonlyMap<string, number>>>;
@@ -42,12 +47,17 @@ export interface MetricsSources {
   outbound(): number;
   /** Bytes; undefined if not known. */
   freeSpace(): number | undefined;
+  /** By host, in ms since 1970: when the certificates expire. */
+  certificates(): ReadonlyMap<string, number>;
   /** Accounts and rooms near a quota, and at it. */
   quotas(): { readonly near: number; readonly reached: number };
   snapshots(): number;
+  engines(): readonly EngineState[];
   components(): readonly ComponentFigures[];
   /** Undefined unless there are streams to other servers. */
   federation?(): FederationFigures | undefined;
+  /** Undefined without a cluster. */
+  node?(): NodeFigures | undefined;
   accountsCached?(): number;
   /** Metrics of the modules of all hosts. */
   readonly modules?: readonly ModuleMetric[];
@@ -152,6 +162,9 @@ export class Metrics {
       const free = sources.freeSpace();
       return free === undefined ? [] : [[{}, free]];
     });
+    gauge('waxwing_certificate_days_left', 'Days until the certificate of a host expires', ['host'], () =>
+      [...sources.certificates()].map(([host, end]) => [{ host }, (end - wall()) / 86_400_000] as const),
+    );
     gauge(
       'waxwing_quota_owners',
       'Accounts and rooms with recent writes that use 90 % of a quota (near), or all of it (reached)',
@@ -187,6 +200,7 @@ export class Metrics {
     const component = (read: (figures: ComponentFigures) => number): Read => {
       return () => sources.components().map((figures) => [{ component: figures.domain }, read(figures)]);
     };
+    registerNode(gauge, counter, () => sources.node?.());
     gauge('waxwing_server_streams', 'Streams from and to other servers, by direction', ['direction'], () => {
       const figures = sources.federation?.();
       if (figures === undefined) return [];
@@ -203,6 +217,15 @@ export class Metrics {
         const figures = sources.federation?.();
         return figures === undefined ? [] : [[{}, figures.unauthenticated]];
       },
+    );
+    gauge(
+      'waxwing_server_streams_delayed',
+      'Streams from and to other servers that wait for their turn to be accepted or opened',
+      ['direction'],
+      () =>
+        Object.entries(sources.federation?.()?.delayed ?? {}).map(
+          ([direction, count]) => [{ direction }, count] as const,
+        ),
     );
     counter(
       'waxwing_server_refusals_total',
@@ -289,6 +312,27 @@ export class Metrics {
       ['limit'],
       () => [...this.#limits].map(([limit, count]) => [{ limit }, count]),
     );
+    const engine = (read: (state: EngineState) => number): Read => {
+      return () => sources.engines().map((state) => [{ engine: state.name }, read(state)]);
+    };
+    gauge(
+      'waxwing_engine_up',
+      'Whether a database or another engine works (1), or what needs it is refused (0)',
+      ['engine'],
+      engine(({ isWorking }) => Number(isWorking)),
+    );
+    gauge(
+      'waxwing_engine_pending',
+      'Operations under way in an engine',
+      ['engine'],
+      engine(({ pending }) => pending),
+    );
+    counter(
+      'waxwing_engine_refused_total',
+      'Operations that were refused or given up because an engine did not answer or had too much to do',
+      ['engine'],
+      engine(({ refused }) => refused),
+    );
     counter('waxwing_storage_damaged_total', 'Stored records that could not be read', ['store'], () =>
       [...this.#damaged].map(([store, count]) => [{ store }, count]),
     );
@@ -342,6 +386,61 @@ function counterOf(
     },
   });
 }
+
+/** Each metric of a node has its name, so that those of several nodes can be put together. */
+function registerNode(gauge: Registering, counter: Registering, figures: () => NodeFigures | undefined): void {
+  const one = (read: (figures: NodeFigures) => number): Read => {
+    return () => {
+      const found = figures();
+      return found === undefined ? [] : [[{ node: found.id }, read(found)]];
+    };
+  };
+  const each = (read: (peer: NodeFigures['peers'][number]) => number): Read => {
+    return () => {
+      const found = figures();
+      return (found?.peers ?? []).map((peer) => [{ node: found!.id, peer: peer.id }, read(peer)]);
+    };
+  };
+  const link = ['node', 'peer'];
+  gauge(
+    'waxwing_node_slots',
+    'Slots of addresses, of 4096 in the cluster, that live at this node',
+    ['node'],
+    one(({ slots }) => slots),
+  );
+  gauge(
+    'waxwing_node_view',
+    'Version of the view of the cluster that this node has',
+    ['node'],
+    one(({ view }) => view),
+  );
+  gauge(
+    'waxwing_node_held',
+    'Stanzas that wait until their addresses have moved',
+    ['node'],
+    one(({ held }) => held),
+  );
+  counter(
+    'waxwing_node_repeated_total',
+    'Frames received again after lost connections',
+    ['node'],
+    one(({ repeated }) => repeated),
+  );
+  gauge(
+    'waxwing_link_connected',
+    'Whether another node is connected and gives signs of life',
+    link,
+    each(({ isConnected }) => Number(isConnected)),
+  );
+  gauge(
+    'waxwing_link_unconfirmed_bytes',
+    'Bytes sent to another node that it has not confirmed',
+    link,
+    each(({ unconfirmedBytes }) => unconfirmedBytes),
+  );
+}
+
+type Registering = (name: string, help: string, labelNames: string[], read: Read) => void;
 
 /**
  * The histogram of storage operations in the form the registry reads: prom-client's own updates every bucket on each

@@ -18,6 +18,15 @@ export const storedQuota = z.object({
 });
 export type StoredQuota = z.output<typeof storedQuota>;
 
+/** In JSON, no limit is null. */
+const bytes = z
+  .number()
+  .nullable()
+  .transform((given) => given ?? Number.POSITIVE_INFINITY);
+const amounts = z.object({ archive: bytes, data: bytes });
+/** The count of an account or room that moves to another node. */
+export const movedCount = z.object({ added: amounts, measured: amounts.optional(), quota: amounts });
+
 export interface QuotaParts {
   readonly config: () => Config;
   readonly accounts: () => Accounts;

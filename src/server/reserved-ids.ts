@@ -30,7 +30,7 @@ export async function openReservedIds(
     readonly failed: (error: unknown) => void;
   },
 ): Promise<() => Promise<void>> {
-  const store: DocumentStore<Reserved> = storage.document('stanza_ids', { check: checkOf(z.object({ until: whole })) });
+  const store = storeOf(storage);
   const key = report.node === undefined ? alone : `${alone} ${report.node}`;
   const until = (await reservedBy(store)) ?? (await newest(storage)) + 1;
   const ahead = until - wall();
@@ -50,6 +50,12 @@ export async function openReservedIds(
   const end = reserveIds(until, (next) => void write(next));
   return () => write(end());
 }
+
+const storeOf = (storage: Storage): DocumentStore<Reserved> =>
+  storage.document('stanza_ids', { check: checkOf(z.object({ until: whole })) });
+
+/** The time before which any node may have made ids. */
+export const idsReserved = async (storage: Storage): Promise<number> => (await reservedBy(storeOf(storage))) ?? 0;
 
 /** The latest time reserved by any node. Returns undefined if there is none. */
 async function reservedBy(store: DocumentStore<Reserved>): Promise<number | undefined> {

@@ -1,22 +1,27 @@
 /** Options and interface of `createServer()`. */
 import type { DestinationStream } from 'pino';
+import type { BlobStorage } from '../storage/blobs.js';
 import type { DocumentStore, Storage } from '../storage/contract.js';
 import type { Usages } from '../storage/usage.js';
 import type { Accounts } from './accounts/index.js';
 import type { ClusterNode } from './cluster/node.js';
 import type { Config } from './config/schema.js';
 import type { DiskSpace, Space } from './disk-space.js';
+import type { Engines } from './engines.js';
 import type { Federation } from './federation.js';
 import type { Bound } from './listeners.js';
 import type { Logs } from './logging.js';
 import type { ClusterOptions } from './membership.js';
 import type { Metrics } from './metrics.js';
 import type { Host, ModuleDefinition, ModuleListener } from './module/index.js';
+import type { Nodes } from './nodes.js';
 import type { StoredQuota } from './quotas.js';
 import type { SessionDirectory } from './routing/directory.js';
+import type { LocalHost } from './routing/host.js';
 import type { Destination } from './routing/router.js';
 import type { Session } from './routing/session.js';
 import type { Components } from './stream/component/index.js';
+import type { Acme } from './tls/acme/index.js';
 import type { Certificates } from './tls/certificates.js';
 
 export interface ServerOptions {
@@ -36,6 +41,8 @@ export interface ServerOptions {
   readonly storageWithin?: number | undefined;
   /** An open storage, instead of the configured one. The server does not close it. */
   readonly storage?: Storage | undefined;
+  /** An open storage of uploaded files and other large contents, instead of the configured one. */
+  readonly blobs?: BlobStorage | undefined;
   /** Reads the disk space of a folder, instead of the system call. */
   readonly space?: ((folder: string) => Promise<Space>) | undefined;
   /** The cluster it is a node of; `storage` must be a handle of its own. Default: a single server. */
@@ -85,6 +92,8 @@ export interface Server {
   readonly metrics: Metrics;
   readonly sessions: SessionDirectory;
   readonly storage: Storage;
+  /** Databases and other engines, and whether they work. */
+  readonly engines: Pick<Engines, 'states'>;
   /** Storage use of accounts and rooms. */
   readonly usages: Usages;
   /** Bytes stored by stanzas of an account since the server started, by day (UTC). */
@@ -94,6 +103,8 @@ export interface Server {
   /** Quotas of individual accounts. */
   readonly quotas: DocumentStore<StoredQuota>;
   readonly certificates: Certificates;
+  /** Certificates that are ordered from an authority. */
+  readonly acme: Pick<Acme, 'status' | 'statuses' | 'renew' | 'revoke'>;
   /** External components (XEP-0114), and their connections. */
   readonly components: Pick<Components, 'figures' | 'kick'>;
   /** Streams to and from other servers; a text says why there are none. */
@@ -105,6 +116,10 @@ export interface Server {
   /** All modules, running or not. */
   readonly modules: readonly ModuleDefinition[];
   host(domain: string): Host | undefined;
+  /** The hosts, with what their modules export and import of accounts (XEP-0227), in the order of the configuration. */
+  readonly portableHosts: readonly LocalHost[];
+  /** What all nodes of the cluster know together; of a single server, this one. */
+  readonly nodes: Pick<Nodes, 'members' | 'sessions' | 'end'>;
   /** Its cluster node, if it is part of a cluster. */
   readonly node: ClusterNode | undefined;
   /** Opens the ports. Rejects with ListenError. */

@@ -30,6 +30,11 @@ export class Cache<V extends NonNullable<unknown> | null> {
     return this.#values.get(owner);
   }
 
+  /** Iterates the cached entries in no particular order. Loads nothing. */
+  entries(): Generator<readonly [owner: string, value: V], void> {
+    return this.#values.entries();
+  }
+
   set(owner: string, value: V): void {
     this.#loading.delete(owner);
     this.#values.set(owner, value);

@@ -18,9 +18,10 @@
 
 /**
  * 'quota': the owner has used its quota, though the storage has space (usage.ts). 'fenced': the node's epoch has ended,
- * and its writes no longer become durable.
+ * and its writes no longer become durable. 'busy': the operation was not begun or is no longer waited for, because the
+ * storage does not answer or has too much to do.
  */
-export type StorageFailure = 'full' | 'read-only' | 'locked' | 'corrupt' | 'unavailable' | 'quota' | 'fenced';
+export type StorageFailure = 'full' | 'read-only' | 'locked' | 'corrupt' | 'unavailable' | 'quota' | 'fenced' | 'busy';
 
 /** The operation failed. A failed write may still have been applied, if the disk failed in between. */
 export class StorageError extends Error {

@@ -1,11 +1,14 @@
 /** Opens the configured storage: its drivers, and the assignment of stores to them. */
 import type { Config } from '../server/config/schema.js';
+import type { BlobStorage } from './blobs.js';
 import type { Storage } from './contract.js';
+import { openFiles } from './files/index.js';
 import { MemoryStorage } from './memory.js';
+import { demandComplete } from './migration-marks.js';
 import { openSqlite } from './sqlite/index.js';
 import { measured, routed, type StoreCall } from './wrappers.js';
 
-type Driver = Config['storage']['driver'];
+export type Driver = Config['storage']['driver'];
 
 export interface OpenOptions {
   /** Called with the duration of every operation in ms. */
@@ -14,25 +17,59 @@ export interface OpenOptions {
   readonly warn: (message: string, error: unknown) => void;
   /** Time to wait for another process to close the data, in ms. */
   readonly within?: number | undefined;
+  /** Wraps each driver. */
+  readonly guard?: ((driver: Driver, storage: Storage) => Storage) | undefined;
 }
 
-/** Rejects with StorageError if a driver cannot be opened: there is no fallback. */
-export async function openStorage(config: Config, options: OpenOptions): Promise<Storage> {
-  const { driver, stores, sqlite } = config.storage;
-  const opened = new Map<Driver, Promise<Storage>>();
-  const open = (name: Driver): Promise<Storage> => {
-    let storage = opened.get(name);
-    if (storage === undefined) {
-      storage =
-        name === 'memory'
-          ? Promise.resolve(new MemoryStorage())
-          : openSqlite({ file: sqlite.file, warn: options.warn, openWithin: options.within });
-      opened.set(name, storage);
+/** Opens the configured storage of blobs. */
+export const openBlobs = ({ storage }: Config): BlobStorage => openFiles(storage.files.folder);
+
+/** Opens one driver. Rejects with StorageError. */
+export async function openDriver(
+  name: Driver,
+  { storage: { sqlite, postgresql } }: Config,
+  { warn, within }: Pick<OpenOptions, 'warn' | 'within'>,
+): Promise<Storage> {
+  switch (name) {
+    case 'memory':
+      return new MemoryStorage();
+    case 'sqlite':
+      return openSqlite({ file: sqlite.file, warn, openWithin: within });
+    case 'postgresql': {
+      // Loaded only where it is used.
+      const { openConfigured } = await import('./postgresql/settings.js');
+      return openConfigured(postgresql, warn);
     }
+  }
+}
+
+/** Rejects with StorageError if a driver cannot be opened, or has only a part of a migration: there is no fallback. */
+export async function openStorage(config: Config, options: OpenOptions): Promise<Storage> {
+  return openAll(config, async (name) => {
+    const driver = await openDriver(name, config, options);
+    try {
+      await demandComplete(driver);
+    } catch (error) {
+      await driver.close();
+      throw error;
+    }
+    const storage = config.metrics.enabled ? measured(driver, options.observe) : driver;
+    return options.guard?.(name, storage) ?? storage;
+  });
+}
+
+/** Opens each configured driver once with `open`, and assigns the stores to them. */
+export async function openAll(
+  { storage: { driver, stores } }: Config,
+  open: (name: Driver) => Promise<Storage>,
+): Promise<Storage> {
+  const opened = new Map<Driver, Promise<Storage>>();
+  const once = (name: Driver): Promise<Storage> => {
+    let storage = opened.get(name);
+    if (storage === undefined) opened.set(name, (storage = open(name)));
     return storage;
   };
-  const byDefault = await open(driver);
-  const named = await Promise.all(Object.entries(stores).map(async ([name, on]) => [name, await open(on)] as const));
-  const all = named.length === 0 ? byDefault : routed({ default: byDefault, stores: Object.fromEntries(named) });
-  return config.metrics.enabled ? measured(all, options.observe) : all;
+  const byDefault = await once(driver);
+  const named = await Promise.all(Object.entries(stores).map(async ([name, on]) => [name, await once(on)] as const));
+  return named.length === 0 ? byDefault : routed({ default: byDefault, stores: Object.fromEntries(named) });
 }

@@ -50,6 +50,12 @@ export class Recent<V extends NonNullable<unknown> | null> {
     yield* this.#old.values();
   }
 
+  /** Iterates the entries in no particular order. */
+  *entries(): Generator<readonly [key: string, value: V], void> {
+    yield* this.#young.entries();
+    yield* this.#old.entries();
+  }
+
   clear(): void {
     this.#young.clear();
     this.#old.clear();

@@ -45,6 +45,14 @@ interface Tally {
   measuring: Promise<void> | undefined;
 }
 
+/** The count of an owner, for another process. */
+export interface Count {
+  readonly added: Quota;
+  /** Absent until it was measured. */
+  readonly measured?: Quota | undefined;
+  readonly quota: Quota;
+}
+
 /** Maximum owners whose counts are in memory. */
 const maxOwners = 20_000;
 /** Bytes that an owner writes before the first measurement. */
@@ -129,6 +137,17 @@ export class Usages {
   /** Call when another process may have written for these owners: they are measured again at their next write. */
   deleteIf(matches: (owner: string) => boolean): void {
     this.#tallies.deleteIf(matches);
+  }
+
+  /** The counts of these owners, for the process that writes for them from now on. */
+  *describe(matches: (owner: string) => boolean): Iterable<readonly [owner: string, count: Count]> {
+    for (const [owner, { added, measured, quota }] of this.#tallies.entries())
+      if (matches(owner)) yield [owner, { added, measured, quota }];
+  }
+
+  /** Goes on with the count that another process had. */
+  restore(owner: string, { added, measured, quota }: Count): void {
+    this.#tallies.set(owner, { added: { ...added }, measured, quota, measuring: undefined });
   }
 
   /** Call after the rules have changed: all owners are measured again. */

@@ -13,21 +13,25 @@ export interface Admin {
   ask<T>(command: string, values?: RawValues): Promise<T>;
   /** The same as text for a terminal. */
   read(command: string, values?: RawValues): Promise<string>;
+  /** What the command `export` writes. */
+  exported(values?: RawValues): Promise<string>;
   /** Progress reports of the commands. */
   readonly progress: readonly string[];
 }
 
+let sockets = 0;
 const opened = new WeakMap<Server, Promise<Admin>>();
 
 /** The same for each call with a server. */
-export function adminOf({ server, folder }: Stage): Promise<Admin> {
+export function adminOf({ server, folder }: Pick<Stage, 'server' | 'folder'>): Promise<Admin> {
   const known = opened.get(server) ?? open(server, folder);
   opened.set(server, known);
   return known;
 }
 
 async function open(server: Server, folder: string): Promise<Admin> {
-  const path = join(folder, 'commands.sock');
+  // The nodes of a stage share its folder.
+  const path = join(folder, `commands-${++sockets}.sock`);
   const socket = await openAdminSocket(
     path,
     {
@@ -36,6 +40,7 @@ async function open(server: Server, folder: string): Promise<Admin> {
       config: server.config,
       modules: server.modules,
       accounts: async () => server.accounts,
+      opened: async () => server,
       shutdown: () => server.stop(),
     },
     server.logs.area('admin'),
@@ -46,6 +51,19 @@ async function open(server: Server, folder: string): Promise<Admin> {
   return {
     progress,
     ask: async <T>(command: string, values?: RawValues) => (await ask(command, values)) as T,
+    async exported(values = {}) {
+      let written = '';
+      await call(
+        path,
+        'export',
+        values,
+        () => {},
+        async (text) => {
+          written += text;
+        },
+      );
+      return written;
+    },
     async read(command, values) {
       const data = await ask(command, values);
       const { text } = servedCommands(server.modules).find(({ name }) => name === command)!;

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
-import { hits, type Peer, type Scene, scenario, type TransportName } from './dialogue.js';
+import { hits, overTcp, type Peer, type Scene, scenario, type TransportName } from './dialogue.js';
 import { unlimitedRate } from './phrases.js';
 
 const chat = (to: string, body: string) => `<message to='${to}' type='chat'><body>${body}</body></message>`;
@@ -106,7 +106,7 @@ scenario("a flood is read at the permitted rate; the rest stays in the sender's 
 
 const crowded = { config: { limits: { connections: 30, login_deadline_seconds: 1 } } };
 
-scenario('silent connections are limited and closed', crowded, async (scene) => {
+scenario('silent connections are limited and closed', { ...crowded, ...overTcp }, async (scene) => {
   const talk = await neighbours(scene);
   const unauthenticated: Peer[] = [];
   for (let count = 0; count < 60; count++)
@@ -133,7 +133,8 @@ scenario(
   },
 );
 
-scenario('stanzas that are too large, repeatedly', async (scene) => {
+// Over WebSocket such a message ends the connection at once (RFC 6455 §7.4.1).
+scenario('stanzas that are too large, repeatedly', overTcp, async (scene) => {
   const talk = await neighbours(scene);
   for (let count = 0; count < 5; count++) {
     const tybalt = await scene.actor('tybalt@localhost/street');

@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import { configure, dataOf, errorOf, home, start, waxwing } from './program.js';
+import { warmWaxwing } from './warm.js';
 
 const greeter = `
 export default {
@@ -39,35 +40,38 @@ export default {
 `;
 
 describe('commands of modules', { concurrency: 1 }, () => {
-  const at = home();
-  const module = join(dirname(at.file), 'greeter.mjs');
   const settings = '[hosts.localhost]\n[hosts."elsewhere.example"]\n[modules]\nload = ["./greeter.mjs"]\n';
-  writeFileSync(module, greeter);
-  configure(at, settings);
+  const withModule = (text: string, more = '') => {
+    const at = home();
+    writeFileSync(join(dirname(at.file), 'greeter.mjs'), text);
+    configure(at, `${settings}${more}`);
+    return at;
+  };
+  const at = withModule(greeter);
 
   test("modules' commands are in the help and in shell completion", async () => {
     for (const args of [['help'], ['--help'], ['help', 'greet'], ['greet', '--help']]) {
-      const { code, out, err } = await waxwing(at, args);
+      const { code, out, err } = await warmWaxwing(at, args);
       assert.equal(code, 0, err);
       assert.match(out, /greet all NAME +Greets everybody of a name/, args.join(' '));
     }
-    assert.match((await waxwing(at, ['help', 'room'])).out, /room destroy ROOM/);
+    assert.match((await warmWaxwing(at, ['help', 'room'])).out, /room destroy ROOM/);
     const { out } = await waxwing(at, ['greet', 'all', '--help']);
     assert.match(out, /Usage: waxwing greet all NAME.*--loud/s);
-    assert.match((await waxwing(at, ['completion', 'bash'])).out, /greet/);
+    assert.match((await warmWaxwing(at, ['completion', 'bash'])).out, /greet/);
   });
 
   test('wrong usage is reported', async () => {
-    const wrong = await waxwing(at, ['greet', 'al', 'Juliet']);
+    const wrong = await warmWaxwing(at, ['greet', 'al', 'Juliet']);
     assert.equal(wrong.code, 2);
     assert.match(wrong.err, /did you mean greet all\?/);
-    assert.match((await waxwing(at, ['greet', 'all'])).err, /missing argument NAME/);
-    assert.match((await waxwing(at, ['greet', 'all', 'x', '--lou'])).err, /did you mean --loud\?/);
-    assert.match((await waxwing(at, ['user', 'ad'])).err, /did you mean user add\?/);
+    assert.match((await warmWaxwing(at, ['greet', 'all'])).err, /missing argument NAME/);
+    assert.match((await warmWaxwing(at, ['greet', 'all', 'x', '--lou'])).err, /did you mean --loud\?/);
+    assert.match((await warmWaxwing(at, ['user', 'ad'])).err, /did you mean user add\?/);
   });
 
   test("modules' commands run in the server, over its socket", async () => {
-    const none = await waxwing(at, ['greet', 'all', 'juliet']);
+    const none = await warmWaxwing(at, ['greet', 'all', 'juliet']);
     assert.equal(none.code, 3, none.err);
     const server = await start(at);
     assert.deepEqual(await dataOf(at, ['greet', 'all', 'juliet', '--times=2']), {
@@ -75,29 +79,28 @@ describe('commands of modules', { concurrency: 1 }, () => {
       times: 2,
       loud: false,
     });
-    const { out, err } = await waxwing(at, ['greet', 'all', '--loud', 'romeo']);
+    const { out, err } = await warmWaxwing(at, ['greet', 'all', '--loud', 'romeo']);
     assert.equal(out, 'romeo@localhost\nromeo@elsewhere.example\n');
     assert.match(err, /clearing the throat …/);
     assert.deepEqual(await errorOf(at, ['greet', 'none']), ['usage', 2]);
     assert.deepEqual(await dataOf(at, ['greet', 'none', '--yes']), {});
-    const rooms = await waxwing(at, ['room', 'list']);
+    const rooms = await warmWaxwing(at, ['room', 'list']);
     assert.deepEqual([rooms.code, rooms.out], [0, 'There are no rooms.\n']);
     server.child.kill('SIGTERM');
     assert.equal(await server.ended, 0);
   });
 
   test('a configuration or module with errors hides no other command', async () => {
-    writeFileSync(module, 'export default {');
-    const help = await waxwing(at, ['help']);
+    const unloadable = withModule('export default {');
+    const help = await warmWaxwing(unloadable, ['help']);
     assert.equal(help.code, 0);
     assert.match(help.out, /room list.*user add|user add.*room list/s);
     assert.match(help.err, /Commands of modules .* missing: module .*greeter\.mjs cannot be loaded/);
-    const unknown = await waxwing(at, ['greet', 'all', 'juliet']);
+    const unknown = await warmWaxwing(unloadable, ['greet', 'all', 'juliet']);
     assert.equal(unknown.code, 2);
     assert.match(unknown.err, /unknown command: greet.*cannot be loaded/s);
-    writeFileSync(module, greeter);
-    configure(at, `${settings}[`);
-    assert.match((await waxwing(at, ['help'])).out, /room list/);
-    assert.equal((await waxwing(at, ['room', 'list'])).code, 3);
+    const invalid = withModule(greeter, '[');
+    assert.match((await warmWaxwing(invalid, ['help'])).out, /room list/);
+    assert.equal((await warmWaxwing(invalid, ['room', 'list'])).code, 3);
   });
 });

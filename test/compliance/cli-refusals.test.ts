@@ -5,7 +5,8 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
-import { configure, dataOf, type Home, home, start, waxwing } from './program.js';
+import { configure, dataOf, type Home, home, start } from './program.js';
+import { warmWaxwing } from './warm.js';
 
 interface Refusal {
   readonly config?: string;
@@ -154,7 +155,7 @@ describe('check finds every reason why start refuses', { concurrency: 2 }, () =>
   for (const [title, { config = '', whole, module, prepare, start: refused, check = refused }] of Object.entries(
     refusals,
   ))
-    test(title, { timeout: 60_000 }, async () => {
+    test(title, { timeout: 180_000 }, async () => {
       const at = home();
       const load = module === undefined ? '' : '[modules]\nload = ["./m.mjs"]\n';
       if (module !== undefined) writeFileSync(join(dirname(at.file), 'm.mjs'), `export default { ${module} };\n`);
@@ -163,19 +164,19 @@ describe('check finds every reason why start refuses', { concurrency: 2 }, () =>
       await prepare?.(at);
       const before = existsSync(at.data);
 
-      const checked = await waxwing(at, ['check']);
+      const checked = await warmWaxwing(at, ['check']);
       assert.equal(checked.code, 4, `${checked.out}${checked.err}`);
       assert.match(`${checked.out}${checked.err}`.replace(/\s+/g, ' '), check);
       assert.doesNotMatch(checked.out + checked.err, /^ {4}at /m, 'a stack');
       assert.equal(existsSync(at.data), before, 'check has made something');
 
-      const { code, out, err } = await waxwing(at, ['start']);
+      const { code, out, err } = await warmWaxwing(at, ['start']);
       assert.ok(code !== 0 && code !== null, out);
       assert.match(err.replace(/\s+/g, ' '), refused);
       assert.doesNotMatch(err, /^ {4}at /m, 'a stack');
     });
 
-  test('a port that another program uses', { timeout: 60_000 }, async () => {
+  test('a port that another program uses', { timeout: 180_000 }, async () => {
     const taken = createServer();
     const { port } = await new Promise<{ port: number }>((resolve) =>
       taken.listen({ port: 0, host: '127.0.0.1' }, () => resolve(taken.address() as { port: number })),
@@ -183,10 +184,10 @@ describe('check finds every reason why start refuses', { concurrency: 2 }, () =>
     try {
       const at = home();
       writeFileSync(at.file, `[listen]\nc2s = ["127.0.0.1:${port}"]\n`);
-      const checked = await waxwing(at, ['check']);
+      const checked = await warmWaxwing(at, ['check']);
       assert.equal(checked.code, 4);
       assert.match(checked.out, /another program already uses it/);
-      const { code, err } = await waxwing(at, ['start']);
+      const { code, err } = await warmWaxwing(at, ['start']);
       assert.equal(code, 1);
       assert.match(err, /another program already uses it/);
     } finally {
@@ -194,7 +195,7 @@ describe('check finds every reason why start refuses', { concurrency: 2 }, () =>
     }
   });
 
-  test('a damaged self-signed certificate', { timeout: 60_000 }, async () => {
+  test('a damaged self-signed certificate', { timeout: 180_000 }, async () => {
     const at = home();
     const server = await start(at);
     server.child.kill('SIGTERM');
@@ -203,14 +204,14 @@ describe('check finds every reason why start refuses', { concurrency: 2 }, () =>
     for (const file of readdirSync(folder))
       writeFileSync(join(folder, file), readFileSync(join(folder, file)).fill(0x78));
     for (const command of ['check', 'start']) {
-      const { code, out, err } = await waxwing(at, [command]);
+      const { code, out, err } = await warmWaxwing(at, [command]);
       assert.equal(code, command === 'check' ? 4 : 1);
       assert.match(out + err, /localhost\.crt:? contains no certificate in PEM/);
     }
     rmSync(folder, { recursive: true });
   });
 
-  test('the first password has to have the minimum length', { timeout: 60_000 }, async () => {
+  test('the first password has to have the minimum length', { timeout: 180_000 }, async () => {
     const at = home();
     configure(at, 'password_min_length = 64\n');
     const { errors } = await dataOf(at, ['check']);

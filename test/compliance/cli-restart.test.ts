@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { describe, test } from 'node:test';
-import { dataOf, errorOf, type Home, home, logIn, portOf, program, start, waxwing } from './program.js';
+import { dataOf, errorOf, type Home, home, logIn, portOf, program, start } from './program.js';
+import { warmWaxwing } from './warm.js';
 
 describe('a restart requested by a client (XEP-0133 §4.30)', { concurrency: 1 }, () => {
   const commands = 'http://jabber.org/protocol/commands';
@@ -46,7 +47,7 @@ describe('a restart requested by a client (XEP-0133 §4.30)', { concurrency: 1 }
       assert.equal(await server.ended, 0, server.err.text + server.out.text);
       assert.notEqual((await dataOf(at, ['status'])).pid, server.ready.pid);
     } finally {
-      assert.equal((await waxwing(at, ['stop'])).code, 0);
+      assert.equal((await warmWaxwing(at, ['stop'])).code, 0);
     }
   });
 });

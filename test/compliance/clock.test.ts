@@ -178,40 +178,34 @@ async function assertOrder(play: Play): Promise<void> {
   assert.deepEqual([...ids].sort(), said.slice(-3));
 }
 
+// How far the clock is ahead of the real one in each run. The last two are behind an earlier one.
+const runs = [0, hour, -hour, -hour] as const;
+
 for (const way of ['stop', 'kill'] as const) {
-  for (const [title, steps] of [
-    ['was an hour ahead in an earlier run', [hour, 0, 0]],
-    ['is set back an hour between two runs', [0, -hour, -hour]],
-    ['is set back and forth', [0, hour, -hour]],
-  ] as const) {
-    test(`the clock ${title} (${way})`, { timeout: 60_000 }, async () => {
-      const server = await ServerProcess.start(usual);
-      try {
-        const play = new Play(server);
-        await server.step(steps[0]);
-        await play.enters();
+  test(`the clock is set forward and back between runs (${way})`, { timeout: 300_000 }, async () => {
+    const server = await ServerProcess.start(usual);
+    try {
+      const play = new Play(server);
+      await play.enters();
+      await play.says();
+      for (const clock of runs.slice(1)) {
+        await server[way]();
+        await server.start({ clock });
+        await play.comesBack();
         await play.says();
-        for (const clock of steps.slice(1)) {
-          await server[way]();
-          await server.start({ clock });
-          await play.comesBack();
-          await play.says();
-        }
-        await assertOrder(play);
-      } finally {
-        await server.close();
       }
-    });
-  }
+      await assertOrder(play);
+    } finally {
+      await server.close();
+    }
+  });
 }
 
 for (const [title, steps] of [
-  ['forward', [hour]],
-  ['back', [-hour]],
   ['forward and back', [hour, -hour]],
   ['back and forward', [-hour, hour, -2 * hour]],
 ] as const) {
-  test(`the clock is set ${title} an hour while the server runs`, { timeout: 60_000 }, async () => {
+  test(`the clock is set ${title} an hour while the server runs`, { timeout: 300_000 }, async () => {
     const server = await ServerProcess.start(usual);
     try {
       const play = new Play(server);
@@ -236,18 +230,18 @@ for (const [title, steps] of [
   });
 }
 
-for (const clock of [hour, -hour]) {
-  test(`a session is resumed after a restart with the clock set ${clock > 0 ? 'forward' : 'back'}`, async () => {
-    const server = await ServerProcess.start(usual);
-    try {
-      const play = new Play(server);
-      await play.enters();
+test('a session is resumed after restarts with the clock set forward and back', { timeout: 300_000 }, async () => {
+  const server = await ServerProcess.start(usual);
+  try {
+    const play = new Play(server);
+    await play.enters();
+    for (const [before, clock] of [hour, -hour].entries()) {
       await server.stop();
       await server.start({ clock });
       await play.romeo.connect();
-      assert.deepEqual([play.romeo.resumed, play.romeo.refused], [1, 0]);
-    } finally {
-      await server.close();
+      assert.deepEqual([play.romeo.resumed, play.romeo.refused], [before + 1, 0]);
     }
-  });
-}
+  } finally {
+    await server.close();
+  }
+});

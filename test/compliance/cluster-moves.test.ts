@@ -4,8 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { Jid } from '../../src/server/address/jid.js';
+import { LocalNetwork } from '../../src/server/cluster/local-link.js';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type Peer, type ScenarioOptions, type Scene, scenario, type TransportName } from './dialogue.js';
+import { type Peer, type ScenarioOptions, scenario, type TransportName } from './dialogue.js';
+import { living, moves } from './moves.js';
 import { founds, joins } from './rooms.js';
 
 const two: ScenarioOptions = { nodes: 2 };
@@ -13,27 +15,7 @@ const three: ScenarioOptions = { nodes: 3 };
 /** For dialogues that lose a node. */
 const ownTwo: ScenarioOptions = { nodes: 2, alone: true, errors: true };
 
-/** Moves an address to a node, by its place in `stage.nodes`. */
-async function moves({ stage }: Scene, address: string, at: number): Promise<void> {
-  const jid = Jid.parse(address);
-  const from = stage.home(address).node!;
-  const to = stage.nodes[at]!.node!;
-  if (from !== to) await from.give([from.slotOf(jid)], to.name.id);
-  while (!stage.nodes.every(({ node }) => node!.isAtRest)) await new Promise((resolve) => setImmediate(resolve));
-  assert.ok(stage.home(address) === stage.nodes[at]);
-}
-
-/** Names of accounts or rooms that live at the node, the first `count` of them. */
-function living({ stage }: Scene, at: number, count: number, domain = 'localhost'): string[] {
-  const names: string[] = [];
-  for (let n = 0; names.length < count; n++) {
-    const address = `user${n}@${domain}`;
-    if (stage.home(address) === stage.nodes[at]) names.push(address);
-  }
-  return names;
-}
-
-const transports: readonly TransportName[] = ['tcp', 'starttls', 'tls', 'websocket', 'wss'];
+const transports: readonly TransportName[] = ['tcp', 'starttls', 'tls', 'websocket', 'wss', 'bosh'];
 
 for (const transport of transports)
   scenario(
@@ -56,6 +38,51 @@ for (const transport of transports)
       await far.isClosed();
     },
   );
+
+for (const isManaged of [false, true]) {
+  const slow = new LocalNetwork();
+  scenario(
+    `a session moves on before its connection has followed it${isManaged ? ': XEP-0198' : ''}`,
+    { nodes: 3, alone: true, network: slow },
+    async (scene) => {
+      const [romeo] = living(scene, 0, 1);
+      const [juliet] = living(scene, 1, 1);
+      const near = await scene.actor(`${romeo}/orchard`, { presence: true, node: 0 });
+      const far = await scene.actor(`${juliet}/balcony`, { presence: true, node: 2 });
+      if (isManaged) await far.managesStream();
+      for (const [round, route] of [
+        [0, 1],
+        [0, 2],
+        [1, 0, 1],
+        [2, 0],
+        [1, 0, 2, 1],
+      ].entries()) {
+        const go = slow.halt('streams');
+        const says = (id: string) => `<message to='${romeo}' type='chat' id='${id}'><body>${id}</body></message>`;
+        const hears = (id: string) => `<message to='${juliet}' type='chat' id='${id}'><body>${id}</body></message>`;
+        let sent = 0;
+        for (const at of route) {
+          await moves(scene, juliet!, at);
+          await far.sends(says(`b${round}-${sent}`));
+          await near.sends(hears(`a${round}-${sent++}`));
+        }
+        go();
+        for (let n = 0; n < sent; n++) {
+          await near.receives(`<message from='${far.jid}' type='chat' id='b${round}-${n}'/>`);
+          await far.receives(`<message from='${near.jid}' type='chat' id='a${round}-${n}'/>`);
+        }
+      }
+      // Each node has what it should, and nothing more.
+      assert.deepEqual(
+        scene.stage.nodes.map((node) => node.sessions.of(juliet!).length),
+        [0, 1, 0],
+      );
+      await far.closes();
+      await far.isClosed();
+      await near.receivesNothing();
+    },
+  );
+}
 
 scenario('presence goes with the session', two, async (scene) => {
   const [juliet] = living(scene, 1, 1);
@@ -105,6 +132,26 @@ scenario('XEP-0198: counts and unacknowledged stanzas go with the session', two,
   await again.receives(`<resumed xmlns='${NS.sm}' h='1' previd='${enabled.attrs.id}'/>`);
   await again.receives(`<message type='chat' id='3'/>`);
 });
+
+scenario(
+  'XEP-0198 §5: who resumes while the account moves is to connect again, and keeps the session',
+  two,
+  async (scene) => {
+    const [romeo] = living(scene, 0, 1);
+    const client = await scene.actor(`${romeo}/orchard`);
+    await client.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
+    const { attrs } = await client.receives(`<enabled xmlns='${NS.sm}'/>`);
+    client.cut();
+    const resumes = `<resume xmlns='${NS.sm}' previd='${attrs.id}' h='0'/>`;
+    const early = await scene.known(romeo!);
+    await moves(scene, romeo!, 1);
+    await early.sends(resumes);
+    await early.receivesStreamError('resource-constraint');
+    const again = await scene.known(romeo!);
+    await again.sends(resumes);
+    await again.receives(`<resumed xmlns='${NS.sm}' previd='${attrs.id}' h='0'/>`);
+  },
+);
 
 scenario('messages under way while accounts move: none is lost, doubled or overtaken', two, async (scene) => {
   const [romeo] = living(scene, 0, 1);

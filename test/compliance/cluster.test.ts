@@ -206,7 +206,7 @@ scenario(
     const { stage } = scene;
     for (const node of stage.nodes)
       for (let times = 0; times < 5; times++) {
-        const peer = await logsInAnonymously(() => scene.connect({ port: stage.port('c2s', node) }));
+        const peer = await logsInAnonymously(() => scene.connect({ transport: 'tcp', port: stage.port('c2s', node) }));
         assert.equal(stage.home(peer.jid), node);
       }
   },

@@ -167,7 +167,7 @@ export function withComponents(
   const secret = 'a pound of apothecary';
   const config = {
     ...more.config,
-    listen: { component: ['127.0.0.1:0'] },
+    listen: { ...(more.config?.listen as object | undefined), component: ['127.0.0.1:0'] },
     components: Object.fromEntries(Object.entries(components).map(([domain, table]) => [domain, { secret, ...table }])),
   };
   scenario(title, { config, alone: more.alone ?? false, nodes: 1 }, async (scene) => {

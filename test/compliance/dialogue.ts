@@ -7,12 +7,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect as connectTcp, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { WebSocket } from 'ws';
 import { Jid } from '../../src/server/address/jid.js';
 import { LocalNetwork } from '../../src/server/cluster/local-link.js';
-import { slotCount } from '../../src/server/cluster/slots.js';
+import { slotCount, slotOf } from '../../src/server/cluster/slots.js';
+import { TlsNetwork } from '../../src/server/cluster/tls-network.js';
 import type { Space } from '../../src/server/disk-space.js';
 import { type ClusterOptions, createServer, type Server, standardModules } from '../../src/server/index.js';
 import type { ListenerKind } from '../../src/server/listeners.js';
@@ -22,18 +23,24 @@ import type { Connection } from '../../src/server/routing/session.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { reset } from '../../src/server/transport/reset.js';
 import { type Element, elementOf, parse, serialize } from '../../src/server/xml/element.js';
+import type { BlobStorage } from '../../src/storage/blobs.js';
 import type { Storage } from '../../src/storage/contract.js';
 import { type LateStorage, late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { mulberry32 } from '../../src/storage/wrappers.js';
+import { atEndOfFile } from '../endings.js';
 import { shuffled } from '../shuffle.js';
 import { CheckedReader } from '../strict.js';
+import { BoshConnection } from './bosh.js';
 import { difference, fillIn } from './match.js';
 import { Mover, movingSeed } from './moving.js';
 import { digest, mac, Scram, saltPassword } from './scram.js';
 import { whole } from './whole.js';
 
-export type TransportName = 'tcp' | 'starttls' | 'tls' | 'websocket' | 'wss';
+export type TransportName = 'tcp' | 'starttls' | 'tls' | 'websocket' | 'wss' | 'bosh';
+
+/** `WAXWING_TRANSPORT=bosh` runs dialogues over another transport, except where a client names its own. */
+const usualTransport = (process.env.WAXWING_TRANSPORT ?? 'tcp') as TransportName;
 
 /** Every account of a dialogue has it, unless it is given another. */
 export const password = 'pencil';
@@ -41,11 +48,15 @@ export const password = 'pencil';
 /** Turns of the event loop without anything between nodes after which they are at rest. */
 const calmTurns = 10;
 
-/** Patience, in ms: only a dialogue that fails waits for so long. */
-const patience = 5000;
+/** Patience, in ms: only a dialogue that fails waits for so long, or one on a very busy machine. */
+const patience = 60_000;
 
-/** `WAXWING_STORAGE=late:SEED` runs dialogues over a storage that is late (src/storage/late.ts). */
-const lateSeed = /^late:(\d+)$/.exec(process.env.WAXWING_STORAGE ?? '')?.[1];
+/**
+ * `WAXWING_STORAGE=late:SEED` runs dialogues over a storage that is late (src/storage/late.ts); `postgresql`: over a schema
+ * of the server that `WAXWING_POSTGRESQL` names, which is late as well.
+ */
+const storageOfAll = process.env.WAXWING_STORAGE ?? '';
+const lateSeed = storageOfAll === 'postgresql' ? '1' : /^late:(\d+)$/.exec(storageOfAll)?.[1];
 
 /** `WAXWING_MODULES=shuffled:SEED` runs dialogues with the standard modules in another order, which changes nothing. */
 const shuffleSeed = /^shuffled:(\d+)$/.exec(process.env.WAXWING_MODULES ?? '')?.[1];
@@ -55,7 +66,15 @@ const standard = shuffleSeed === undefined ? standardModules : shuffled(standard
 const nodesOfAll = movingSeed === undefined ? Number(process.env.WAXWING_NODES ?? 1) : 2;
 /** `WAXWING_SPREAD=SEED`: each connects to a node that the seed chooses instead. */
 const spreadSeed = process.env.WAXWING_SPREAD;
-const spread = spreadSeed === undefined ? undefined : mulberry32(Number(spreadSeed));
+const newSpread = () => (spreadSeed === undefined ? undefined : mulberry32(Number(spreadSeed)));
+let spread = newSpread();
+/** `WAXWING_LINKS=tls` connects nodes over real sockets. */
+const overTls = process.env.WAXWING_LINKS === 'tls';
+const tlsNetworks: TlsNetwork[] = [];
+// A file runs alone as it does after others.
+atEndOfFile(() => {
+  spread = newSpread();
+});
 
 const hosts = { localhost: {}, 'elsewhere.example': {} };
 
@@ -72,6 +91,8 @@ const usual = {
   storage: { low_space_bytes: 0 },
   log: { level: 'error' },
   modules: { proxy65: { listen: ['127.0.0.1:0'] } },
+  // A client whose connections are cut is gone soon, and one on a busy machine is not.
+  ...(usualTransport === 'bosh' && { http: { bosh: { inactivity_seconds: 10, polling_seconds: 0 } } }),
 };
 
 // ---------------------------------------------------------------------------------------------------------------
@@ -83,6 +104,8 @@ export interface ScenarioOptions {
   /** Modules besides the standard ones. A server with its own modules or storage is not shared. */
   readonly modules?: readonly ModuleDefinition[];
   readonly storage?: () => Storage;
+  /** Where large contents are stored, instead of the folder of the server. A server with this option is not shared. */
+  readonly blobs?: () => BlobStorage;
   /** The storage decides itself when its operations run, and is never late besides. */
   readonly isTimed?: boolean;
   /** Receives stanzas for other servers. */
@@ -91,16 +114,26 @@ export interface ScenarioOptions {
   readonly space?: () => Promise<Space>;
   /** A server of its own, whatever the configuration. */
   readonly alone?: boolean;
+  /** Of clients that name none. For scenarios about one transport, whatever WAXWING_TRANSPORT says. */
+  readonly transport?: TransportName;
   /** The number of nodes in this process. 1 ignores WAXWING_NODES, for scenarios about a single process. */
   readonly nodes?: number;
+  /** Between the nodes, whatever WAXWING_LINKS says. To be used with `alone`. */
+  readonly network?: LocalNetwork;
   /** The server may log errors; else one is a failure. */
   readonly errors?: boolean;
 }
 
+/** About connections of TCP, or what is sent over them as it stands. */
+export const overTcp: ScenarioOptions = { transport: 'tcp' };
+
 /** About the end of a process, and what the next one finds; or about its files. */
 export const oneProcess: ScenarioOptions = { nodes: 1, alone: true };
 
-/** About what each node has for itself: its connections, and how many it takes; the keys of TLS tickets. */
+/**
+ * About what each node has for itself: its connections, and how many it takes; the keys of TLS tickets; what it counts
+ * for a user or a domain in all rooms and accounts that live there (docs/decisions/0011).
+ */
 export const eachNode: ScenarioOptions = { nodes: 1 };
 
 export interface Scene {
@@ -124,27 +157,43 @@ export function scenario(
 ): void {
   const [more, acts] = typeof options === 'function' ? [{}, options] : [options, play!];
   test(title, { timeout: 60_000 }, async () => {
-    let stage: Stage | undefined;
-    try {
-      const opened = await stageFor(more);
-      stage = opened;
-      await acts({
-        stage: opened,
-        get server() {
-          return opened.server;
-        },
-        actor: (address, more) => opened.actor(address, more),
-        known: (address, more) => opened.known(address, more),
-        connect: (more) => opened.connect(more),
-      });
-    } finally {
-      await stage?.clear();
-    }
-    const [failure] = stage.takeFailures();
-    if (failure !== undefined) throw failure;
-    const errors = stage.takeErrors();
-    if (more.errors !== true) assert.deepEqual(errors, [], 'the server logged errors');
+    const problems = await problemsOf(more, acts);
+    if (problems.length > 1) throw new AggregateError(problems, 'more than one thing went wrong');
+    if (problems.length > 0) throw problems[0];
   });
+}
+
+/** The function `scenario` of a file whose scenarios share options. */
+export const scenarioWith =
+  (shared: ScenarioOptions): typeof scenario =>
+  (title: string, ...rest: readonly unknown[]) => {
+    const [options, play] = rest.length === 1 ? [{}, rest[0]] : rest;
+    scenario(title, { ...shared, ...(options as ScenarioOptions) }, play as (scene: Scene) => Promise<void>);
+  };
+
+/** Plays a scenario. Resolves with what went wrong in it, when everybody had left, and in the server. */
+async function problemsOf(options: ScenarioOptions, play: (scene: Scene) => Promise<void>): Promise<unknown[]> {
+  const stage = await stageFor(options);
+  stage.transport = options.transport ?? usualTransport;
+  const problems: unknown[] = [];
+  try {
+    await play({
+      stage,
+      get server() {
+        return stage.server;
+      },
+      actor: (address, more) => stage.actor(address, more),
+      known: (address, more) => stage.known(address, more),
+      connect: (more) => stage.connect(more),
+    });
+  } catch (error) {
+    problems.push(error);
+  }
+  await stage.clear().catch((error: unknown) => problems.push(error));
+  problems.push(...stage.takeFailures());
+  const errors = stage.takeErrors();
+  if (options.errors !== true && errors.length > 0) problems.push(new Error(`the server logged:\n${errors.join('')}`));
+  return problems;
 }
 
 /** How often a limit was met, by the metrics. */
@@ -162,18 +211,20 @@ const stages = new Map<string, Promise<Stage>>();
 const own: Stage[] = [];
 
 // The process would not end with them.
-after(closeStages);
+atEndOfFile(closeStages);
 
 async function closeStages(): Promise<void> {
   const shared = await Promise.allSettled(stages.values());
   stages.clear();
   const all = [...own.splice(0), ...shared.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []))];
   await Promise.all(all.map((stage) => stage.close()));
+  await Promise.all(tlsNetworks.splice(0).map((network) => network.close()));
 }
 
 async function stageFor(options: ScenarioOptions): Promise<Stage> {
   if (
     options.storage !== undefined ||
+    options.blobs !== undefined ||
     options.modules !== undefined ||
     options.remote !== undefined ||
     options.alone === true
@@ -192,12 +243,15 @@ async function stageFor(options: ScenarioOptions): Promise<Stage> {
 export class Stage {
   /** All nodes; one if it is no cluster. */
   nodes: readonly Server[];
+  /** Of clients of the scenario that name none. */
+  transport = usualTransport;
   /** Values of placeholders, for all clients of the scenario. */
   captured = new Map<string, string>();
   readonly #folder: string;
   readonly #options: ScenarioOptions;
   readonly #storage: Storage;
   readonly #late: LateStorage | undefined;
+  readonly #dropStorage: (() => Promise<void>) | undefined;
   readonly #errors: string[];
   readonly #failures: Error[] = [];
   #peers: Peer[] = [];
@@ -212,10 +266,12 @@ export class Stage {
     storage: Storage,
     lateStorage: LateStorage | undefined,
     errors: string[],
+    dropStorage: (() => Promise<void>) | undefined,
   ) {
     this.nodes = nodes;
+    this.#dropStorage = dropStorage;
     if (movingSeed !== undefined && nodes.length > 1) {
-      const isFixed = (bare: string) => this.#peers.some((peer) => peer.logsInto(bare));
+      const isFixed = (bare: string) => this.#peers.some((peer) => peer.logsInto(slotOf(bare)));
       this.mover = new Mover(
         movingSeed,
         () => this.nodes,
@@ -234,14 +290,16 @@ export class Stage {
 
   static async open(options: ScenarioOptions = {}): Promise<Stage> {
     const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
-    const inner = options.storage?.() ?? new MemoryStorage();
     // Nodes have a handle each, which a wrapper around them all would make one.
     const isLate = lateSeed !== undefined && options.isTimed !== true && (options.nodes ?? nodesOfAll) === 1;
+    const temporary =
+      isLate && options.storage === undefined && storageOfAll === 'postgresql' ? await newPostgresql() : undefined;
+    const inner = options.storage?.() ?? temporary?.storage ?? new MemoryStorage();
     const lateStorage = isLate ? late(inner, Number(lateSeed)) : undefined;
     const storage = lateStorage ?? inner;
     const errors: string[] = [];
     const nodes = await startedNodes(options, folder, storage, errors);
-    return new Stage(nodes, folder, options, storage, lateStorage, errors);
+    return new Stage(nodes, folder, options, storage, lateStorage, errors, temporary?.drop);
   }
 
   /** The only one, or all nodes as one. */
@@ -281,6 +339,7 @@ export class Stage {
 
   /** Stops all nodes, one after the other. */
   async stop(): Promise<void> {
+    await this.mover?.rest();
     for (const server of this.nodes) await server.stop();
   }
 
@@ -370,7 +429,7 @@ export class Stage {
   async clear(): Promise<void> {
     await this.mover?.rest();
     this.mover?.forget();
-    for (const peer of this.#peers) peer.cut();
+    for (const peer of this.#peers) peer.leaves();
     this.#peers = [];
     this.captured = new Map();
     if (!this.#isStopped) for (const bare of this.#accounts) await this.home(bare).accounts.remove(bare);
@@ -395,10 +454,11 @@ export class Stage {
       return records.flat();
     };
     // Records are deleted asynchronously, and a slowly read connection ends after close_timeout_seconds.
-    const until = performance.now() + 2 * patience;
+    const until = performance.now() + patience;
     let found = await left();
-    while (found.length > 0 && performance.now() < until) {
-      await new Promise((resolve) => setImmediate(resolve));
+    for (let looks = 1; found.length > 0 && performance.now() < until; looks++) {
+      // What takes longer than some turns waits for a timer or the disk.
+      await new Promise((resolve) => (looks < 20 ? setImmediate(resolve) : setTimeout(resolve, 5)));
       found = await left();
     }
     assert.deepEqual(found, [], 'the server still holds something when all clients and their accounts are gone');
@@ -420,8 +480,31 @@ export class Stage {
   async close(): Promise<void> {
     for (const peer of this.#peers) peer.cut();
     await this.stop();
+    await this.#dropStorage?.();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+/** A storage in a schema of its own. */
+async function newPostgresql(): Promise<{ storage: Storage; drop: () => Promise<void> }> {
+  const { dropSchema, newSchema, openIn } = await import('../postgresql/server.js');
+  const schema = newSchema();
+  const storage = await openIn(schema);
+  return {
+    storage,
+    drop: async () => {
+      await storage.close();
+      await dropSchema(schema);
+    },
+  };
+}
+
+/** Real links, with a port of its own. */
+async function newTlsNetwork(): Promise<TlsNetwork> {
+  const proof = { secrets: ['the secret of all nodes of all dialogues'] };
+  const network = await TlsNetwork.open({ host: '127.0.0.1', port: 0, proof, warn: () => {} });
+  tlsNetworks.push(network);
+  return network;
 }
 
 /** One server, or several nodes over shared memory. */
@@ -433,11 +516,15 @@ async function startedNodes(
 ): Promise<readonly Server[]> {
   const { nodes = nodesOfAll } = options;
   if (nodes === 1 || !(storage instanceof MemoryStorage)) return [await started(options, folder, storage, errors)];
-  const network = new LocalNetwork();
+  const local = options.network ?? new LocalNetwork();
   const servers: Server[] = [];
+  const shared = { storage: { files: { folder: join(folder, 'files') } } };
+  const config = merged(shared, options.config ?? {});
   for (let n = 1; n <= nodes; n++) {
-    const cluster = { node: `node${n}`, address: `node${n}`, network };
-    servers.push(await started(options, join(folder, `node${n}`), storage.handle(), errors, cluster));
+    const network = overTls && options.network === undefined ? await newTlsNetwork() : local;
+    const address = network instanceof TlsNetwork ? network.address : `node${n}`;
+    const cluster = { node: `node${n}`, address, network };
+    servers.push(await started({ ...options, config }, join(folder, `node${n}`), storage.handle(), errors, cluster));
   }
   // Each has its part, and finds the data of the others.
   const isSettled = ({ node }: Server): boolean => {
@@ -469,6 +556,7 @@ async function started(
     modules: options.modules,
     remote: options.remote,
     storage,
+    blobs: options.blobs?.(),
     space: options.space,
     cluster,
     logTo: { write: (line) => void errors.push(line) },
@@ -555,7 +643,7 @@ export class Peer {
   readonly #stage: Stage;
   readonly #options: ConnectOptions;
   #socket: Socket | TLSSocket | undefined;
-  #ws: WebSocket | undefined;
+  #ws: WebSocket | BoshConnection | undefined;
   readonly #reader: CheckedReader;
   #inbox: Item[] = [];
   #wake: (() => void) | undefined;
@@ -583,11 +671,11 @@ export class Peer {
   get bound(): boolean {
     return this.jid !== '' && !this.#ended;
   }
-  /** Whether it may be logging in to the account: it has not bound a resource or resumed a session yet. */
-  logsInto(bare: string): boolean {
+  /** Whether it may be logging in to an account of a slot: it has not bound a resource or resumed a session yet. */
+  logsInto(slot: number): boolean {
     if (this.bound || this.#ended || this.#isResumed) return false;
     const { account } = this.#options;
-    return account === undefined || Jid.parse(account).bare === bare;
+    return account === undefined || slotOf(Jid.parse(account).bare) === slot;
   }
   #isResumed = false;
   get tls(): TLSSocket | undefined {
@@ -595,7 +683,10 @@ export class Peer {
     return socket !== undefined && 'encrypted' in socket ? socket : undefined;
   }
   get #framed(): boolean {
-    return this.#options.transport === 'websocket' || this.#options.transport === 'wss';
+    return ['websocket', 'wss', 'bosh'].includes(this.#transport);
+  }
+  get #transport(): TransportName {
+    return this.#options.transport ?? this.#stage.transport;
   }
   get #tlsOptions(): ConnectionOptions {
     return { rejectUnauthorized: false, servername: this.host, ...this.#options.tls };
@@ -604,10 +695,19 @@ export class Peer {
   // --- the connection ---------------------------------------------------------------------------------------------
 
   async connects(): Promise<void> {
-    const { transport = 'tcp', address, preface, headers = {} } = this.#options;
+    const { address, preface, headers = {} } = this.#options;
+    const transport = this.#transport;
     const server = this.#reached();
     const portOf = (kind: ListenerKind) => this.#options.port ?? this.#stage.port(kind, server);
     const from = address === undefined ? {} : { localAddress: address };
+    if (transport === 'bosh') {
+      const others = this.#options.port === undefined ? this.#stage.nodes.filter((node) => node !== server) : [];
+      const otherPorts = others
+        .filter((node) => node.listening.length > 0)
+        .map((node) => this.#stage.port('http', node));
+      this.#hears(new BoshConnection({ port: portOf('http'), otherPorts, headers, ...from }));
+      return;
+    }
     if (transport === 'websocket' || transport === 'wss') {
       const [scheme, port] = transport === 'wss' ? ['wss', portOf('https')] : ['ws', portOf('http')];
       const createConnection = () => {
@@ -621,10 +721,7 @@ export class Peer {
         headers,
         ...(preface !== undefined && { createConnection }),
       });
-      this.#ws = ws;
-      ws.on('message', (data) => this.#heard(data as Buffer));
-      ws.on('error', () => {});
-      ws.on('close', () => this.#over());
+      this.#hears(ws);
       await this.#happens('connecting', (done, failed) => ws.once('open', done).once('error', failed));
       return;
     }
@@ -673,6 +770,13 @@ export class Peer {
     );
     this.#socket = socket;
     this.#listens(socket);
+  }
+
+  #hears(ws: WebSocket | BoshConnection): void {
+    this.#ws = ws;
+    ws.on('message', (data: Buffer) => this.#heard(data));
+    ws.on('error', () => {});
+    ws.on('close', () => this.#over());
   }
 
   #listens(socket: Socket): void {
@@ -746,16 +850,34 @@ export class Peer {
   // --- saying -----------------------------------------------------------------------------------------------------
 
   /** Placeholders that were met before are filled in. */
-  async sends(xml: string | Buffer): Promise<void> {
-    if (this.#stage.mover !== undefined) await this.#stage.mover.step();
-    return this.#says(xml);
+  sends(xml: string | Buffer): Promise<void> {
+    return this.#inTurn(() => this.#says(xml));
   }
 
-  async #says(xml: string | Buffer): Promise<void> {
+  /** The same in one message of WebSocket or one request of BOSH, whatever it is. */
+  sendsAsOne(xml: string): Promise<void> {
+    return this.#inTurn(() => this.#says(xml, true));
+  }
+
+  /** After a move between two lines, if there is one. What follows before the line is said waits for it. */
+  #inTurn(speak: () => Promise<void> | void): Promise<void> {
+    const { mover } = this.#stage;
+    if (mover === undefined) return Promise.resolve(speak());
+    const turn = this.#turn.then(() => mover.step()).then(speak);
+    this.#turn = turn.catch(() => {});
+    return turn;
+  }
+  #turn: Promise<void> = Promise.resolve();
+
+  async #says(xml: string | Buffer, asOne = false): Promise<void> {
     const text = typeof xml === 'string' ? fillIn(xml, this.#stage.captured) : xml;
     this.log('C', text.toString());
     this.#stage.mover?.note(text.toString());
-    if (this.#ws !== undefined) return this.#writes(typeof text === 'string' ? withNamespace(text) : text);
+    if (this.#ws !== undefined) {
+      const elements = typeof text === 'string' && !asOne ? elementsIn(text).map(withNamespace) : [text];
+      await Promise.all(elements.map((element) => this.#writes(element)));
+      return;
+    }
     const bytes = Buffer.from(text);
     for (let at = 0; at < bytes.length; at += this.pieceSize) {
       await this.#writes(bytes.subarray(at, at + this.pieceSize));
@@ -798,10 +920,18 @@ export class Peer {
     }
   }
 
+  /** The end of the scenario. A BOSH session would be there yet for some seconds. */
+  leaves(): void {
+    if (this.#ws instanceof BoshConnection) this.#ws.leave();
+    else this.cut();
+  }
+
   /** Stops sending, and continues to read. */
   halfCloses(): void {
-    this.#ws?.close();
-    this.#socket?.end();
+    void this.#inTurn(() => {
+      this.#ws?.close();
+      this.#socket?.end();
+    });
   }
 
   /** Stops reading, so that the server's output piles up. */
@@ -970,7 +1100,8 @@ export class Peer {
     const id = `sync-${++pings}`;
     await this.#happens('the answer to a ping', (done, failed) => {
       this.#pings.set(id, (error) => (error === undefined ? done() : failed(error)));
-      void this.#says(`<iq type='get' id='${id}' to='${this.host}'><ping xmlns='${NS.ping}'/></iq>`);
+      const ping = `<iq type='get' id='${id}' to='${this.host}'><ping xmlns='${NS.ping}'/></iq>`;
+      void this.#turn.then(() => this.#says(ping));
     });
   }
 
@@ -1074,6 +1205,23 @@ export const base64 = (text: string | Buffer): string => Buffer.from(text).toStr
 export const plain = (element: Element): string => Buffer.from(element.getText().trim(), 'base64').toString();
 
 /** In RFC 7395 each message declares its namespace; dialogues may omit it. */
+/** Elements that follow each other, one by one; anything else as it is. */
+function elementsIn(text: string): string[] {
+  const found: string[] = [];
+  let depth = 0;
+  let start = 0;
+  for (const { 0: tag, index } of text.matchAll(/<(?:[^>"']|"[^"]*"|'[^']*')*>/g)) {
+    if (/^<[?!]/.test(tag)) return [text];
+    if (depth === 0 && text.slice(start, index).trim() !== '') return [text];
+    depth += tag.startsWith('</') ? -1 : tag.endsWith('/>') ? 0 : 1;
+    if (depth < 0) return [text];
+    if (depth > 0) continue;
+    found.push(text.slice(start, index + tag.length).trim());
+    start = index + tag.length;
+  }
+  return depth === 0 && start > 0 && text.slice(start).trim() === '' ? found : [text];
+}
+
 function withNamespace(xml: string): string {
   const tag = /^<(message|presence|iq)(?=[\s/>])((?:[^>"']|"[^"]*"|'[^']*')*)/.exec(xml);
   return tag === null || /\sxmlns=/.test(tag[2]!) ? xml : xml.replace(/^<[a-z]+/, `$& xmlns='${NS.client}'`);

@@ -5,8 +5,9 @@
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
+import type { Peer } from './dialogue.js';
 import { refusal } from './phrases.js';
-import { Impostor, lure, play, type Servers } from './servers.js';
+import { Impostor, lure, play, playAlone, type Servers } from './servers.js';
 
 const [montague, capulet] = ['montague.example', 'capulet.example'];
 const both = { [montague]: {}, [capulet]: {} };
@@ -55,18 +56,23 @@ play('RFC 6121 §3.1: a subscription between servers, and its presence', both, a
   await romeo.receives(`<presence from='juliet@capulet.example/balcony' type='unavailable'/>`);
 });
 
+/** A room that is open to others, with the one who creates it. */
+async function opens(peer: Peer, room: string): Promise<void> {
+  await peer.sends(`<presence to='${room}/owner'><x xmlns='${NS.muc}'/></presence>`);
+  await peer.receives(`<presence from='${room}/owner'/>`);
+  await peer.receives(`<message from='${room}' type='groupchat'><subject/></message>`);
+  await peer.sends(
+    `<iq type='set' id='open' to='${room}'><query xmlns='${NS.mucOwner}'><x xmlns='${NS.dataForms}' type='submit'/></query></iq>`,
+  );
+  await peer.receives(`<iq type='result' id='open'/>`);
+}
+
 play('XEP-0045: an occupant from another server', both, async (servers) => {
   const { romeo, juliet } = await actors(servers);
   const room = 'garden@conference.capulet.example';
-  await juliet.sends(`<presence to='${room}/juliet'><x xmlns='${NS.muc}'/></presence>`);
-  await juliet.receives(`<presence from='${room}/juliet'/>`);
-  await juliet.receives(`<message from='${room}' type='groupchat'><subject/></message>`);
-  await juliet.sends(
-    `<iq type='set' id='open' to='${room}'><query xmlns='${NS.mucOwner}'><x xmlns='${NS.dataForms}' type='submit'/></query></iq>`,
-  );
-  await juliet.receives(`<iq type='result' id='open'/>`);
+  await opens(juliet, room);
   await romeo.sends(`<presence to='${room}/romeo'><x xmlns='${NS.muc}'/></presence>`);
-  await romeo.receives(`<presence from='${room}/juliet' to='romeo@montague.example/orchard'/>`);
+  await romeo.receives(`<presence from='${room}/owner' to='romeo@montague.example/orchard'/>`);
   await romeo.receives(`<presence from='${room}/romeo'/>`);
   await romeo.receives(`<message from='${room}' type='groupchat'><subject/></message>`);
   await juliet.receives(`<presence from='${room}/romeo'/>`);
@@ -74,6 +80,42 @@ play('XEP-0045: an occupant from another server', both, async (servers) => {
   await romeo.receives(`<message from='${room}/romeo' type='groupchat' id='1'><body>But soft!</body></message>`);
   await juliet.receives(`<message from='${room}/romeo' type='groupchat' id='1'><body>But soft!</body></message>`);
 });
+
+play(
+  'a server that is denied: its users are offline, and gone from rooms, until it is allowed',
+  both,
+  async (servers) => {
+    const { romeo, juliet } = await actors(servers);
+    const [hers, his] = ['garden@conference.capulet.example', 'street@conference.montague.example'];
+    await juliet.sends(`<presence to='romeo@montague.example' type='subscribe'/>`);
+    await romeo.receives(`<presence from='juliet@capulet.example' type='subscribe'/>`);
+    await romeo.sends(`<presence to='juliet@capulet.example' type='subscribed'/>`);
+    await juliet.receives(`<presence from='romeo@montague.example/orchard'/>`);
+    for (const [owner, guest, room] of [
+      [juliet, romeo, hers],
+      [romeo, juliet, his],
+    ] as const) {
+      await opens(owner, room);
+      await guest.sends(`<presence to='${room}/guest'><x xmlns='${NS.muc}'/></presence>`);
+      await guest.receives(`<presence from='${room}/owner'/>`);
+      await guest.receives(`<presence from='${room}/guest'/>`);
+      await guest.receives(`<message from='${room}' type='groupchat'><subject/></message>`);
+      await owner.receives(`<presence from='${room}/guest'/>`);
+    }
+    await servers.changes(capulet, { s2s: { domains: { [montague]: { policy: 'deny' } } } });
+    await juliet.receivesAnyOrder([
+      `<presence from='romeo@montague.example' type='unavailable'/>`,
+      `<presence from='${his}/guest' type='unavailable'/>`,
+      `<presence from='${hers}/guest' type='unavailable'><x xmlns='${NS.mucUser}'><status code='333'/></x></presence>`,
+    ]);
+    // Once, although the configuration is loaded again.
+    await servers.changes(capulet, {});
+    await juliet.sends(`<message to='${hers}' type='groupchat' id='1'><body>alone</body></message>`);
+    await juliet.receives(`<message from='${hers}/owner' type='groupchat' id='1'/>`);
+    await servers.changes(capulet, { s2s: { domains: {} } });
+    await juliet.receives(`<presence from='romeo@montague.example/orchard'/>`);
+  },
+);
 
 play('XEP-0313: a message is in both archives', both, async (servers) => {
   const { romeo, juliet } = await actors(servers);
@@ -163,7 +205,8 @@ play(
 
 play('a stanza of the size that clients may send arrives, although servers add to it', both, async (servers) => {
   const { romeo, juliet } = await actors(servers);
-  const around = `<message to='juliet@capulet.example' type='chat' id='1'><body></body></message>`;
+  // Some transports add a namespace.
+  const around = `<message xmlns='${NS.client}' to='juliet@capulet.example' type='chat' id='1'><body></body></message>`;
   const text = 'x'.repeat(262_144 - around.length);
   await romeo.sends(around.replace('<body>', `<body>${text}`));
   await juliet.receives(`<message type='chat' id='1'><body>${text}</body></message>`);
@@ -237,6 +280,20 @@ play('if TLS fails at some places of a domain, the others are tried in their ord
   await romeo.receivesNothing();
 });
 
+play('a place that accepts connections and says nothing is followed by the next one', both, async (servers) => {
+  const { romeo, juliet } = await actors(servers);
+  const traps = await Promise.all([1, 2].map(() => lure(`from='${capulet}' to='${montague}'`)));
+  const ports = [...traps.map(({ port }) => port), servers.stage(capulet).port('s2s')];
+  const records = ports.map((port, at) => `${at} 0 ${port} here.example`);
+  servers.dns.zone = { ...servers.dns.zone, srv: { [`_xmpp-server._tcp.${capulet}`]: records } };
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='1'><body>found</body></message>`);
+  const [mute, halfway] = [await traps[0]!.next(), await traps[1]!.next()];
+  halfway.sendsHeader();
+  await juliet.receives(`<message type='chat' id='1'><body>found</body></message>`);
+  mute.sendsHeader();
+  await romeo.receivesNothing();
+});
+
 play('if all places fail, stanzas are returned once', both, async (servers) => {
   const { romeo } = await actors(servers);
   const traps = await Promise.all([1, 2].map(() => lure(`from='${capulet}' to='${montague}'`)));
@@ -246,6 +303,45 @@ play('if all places fail, stanzas are returned once', both, async (servers) => {
   for (const trap of traps) await faults['offers no TLS']!(await trap.next());
   await romeo.receives(refused('1', 'wait', 'remote-server-timeout'));
   await romeo.receivesNothing();
+});
+
+const narrow = { [montague]: { s2s: { connecting_streams: 1 } }, [capulet]: {} };
+playAlone('streams are opened in turn: one waits while another is being opened', narrow, async (servers) => {
+  const { romeo, juliet } = await actors(servers);
+  const trap = await lure('');
+  servers.leads(verona, trap.port);
+  await romeo.sends(`<message to='nurse@verona.example' type='chat' id='1'><body>?</body></message>`);
+  const silent = await trap.next();
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='2'><body>2</body></message>`);
+  // This request is handled after both.
+  await romeo.sends(`<iq type='get' id='3' to='montague.example'><ping xmlns='${NS.ping}'/></iq>`);
+  await romeo.receives(`<iq type='result' id='3'/>`);
+  const delayed = async () => {
+    const { text } = await servers.stage(montague).server.metrics.text();
+    return /^waxwing_server_streams_delayed\{direction="outgoing"\} (\d+)/m.exec(text)?.[1];
+  };
+  assert.equal(await delayed(), '1');
+  silent.cut();
+  await juliet.receives(`<message type='chat' id='2'/>`);
+  await romeo.receives(`<message type='error' id='1' from='nurse@verona.example'/>`);
+  assert.equal(await delayed(), '0');
+});
+
+playAlone('stanzas for which no stream is open yet are returned when the server stops', narrow, async (servers) => {
+  const { romeo } = await actors(servers);
+  const trap = await lure('');
+  servers.leads(verona, trap.port);
+  await romeo.sends(`<message to='nurse@verona.example' type='chat' id='1'><body>?</body></message>`);
+  await trap.next();
+  // It waits for the first.
+  await romeo.sends(`<message to='juliet@capulet.example' type='chat' id='2'><body>2</body></message>`);
+  await romeo.syncs();
+  const stopped = servers.stage(montague).server.stop();
+  await romeo.receivesAnyOrder([
+    `<message type='error' id='1' from='nurse@verona.example'/>`,
+    `<message type='error' id='2' from='juliet@capulet.example'/>`,
+  ]);
+  await stopped;
 });
 
 const brief = { [montague]: { s2s: { idle_seconds: 10, require_valid_certificate: false } } };

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
-import { base64, eachNode, hits, type Peer, type Scene, scenario } from './dialogue.js';
+import { base64, eachNode, hits, overTcp, type Peer, type Scene, scenario } from './dialogue.js';
 import { befriends, unlimitedRate } from './phrases.js';
 import { enters, founds } from './rooms.js';
 import { greeted } from './sasl.js';
@@ -127,7 +127,7 @@ scenario('the same for bytes', narrow, async (scene) => {
 
 scenario(
   'connections per address are limited',
-  { ...eachNode, config: { limits: { connections_per_address: 3 } } },
+  { ...eachNode, ...overTcp, config: { limits: { connections_per_address: 3 } } },
   async (scene) => {
     const { connect, server } = scene;
     const address = '127.4.0.1';
@@ -147,7 +147,7 @@ scenario(
 
 scenario(
   'new connections per address and minute are limited',
-  { ...eachNode, config: { limits: { connections_per_minute: 2 } } },
+  { ...eachNode, ...overTcp, config: { limits: { connections_per_minute: 2 } } },
   async (scene) => {
     const { connect } = scene;
     const address = '127.4.0.1';
@@ -160,7 +160,7 @@ scenario(
 
 scenario(
   'spread over the minute, beyond the connections that the address may have',
-  { ...eachNode, config: { limits: { connections_per_minute: 6, connections_per_address: 2 } } },
+  { ...eachNode, ...overTcp, config: { limits: { connections_per_minute: 6, connections_per_address: 2 } } },
   async (scene) => {
     const { connect, server } = scene;
     const address = '127.4.0.1';
@@ -179,13 +179,17 @@ scenario(
   },
 );
 
-scenario('connections in total are limited', { ...eachNode, config: { limits: { connections: 2 } } }, async (scene) => {
-  const { connect } = scene;
-  await greeted(connect, { address: '127.4.0.1' });
-  await greeted(connect, { address: '127.4.0.2' });
-  await (await connect({ address: '127.4.0.3' })).ends();
-  assert.equal(await hits(scene, 'connections'), 1);
-});
+scenario(
+  'connections in total are limited',
+  { ...eachNode, ...overTcp, config: { limits: { connections: 2 } } },
+  async (scene) => {
+    const { connect } = scene;
+    await greeted(connect, { address: '127.4.0.1' });
+    await greeted(connect, { address: '127.4.0.2' });
+    await (await connect({ address: '127.4.0.3' })).ends();
+    assert.equal(await hits(scene, 'connections'), 1);
+  },
+);
 
 scenario(
   '§13.12: a silent HTTP connection is closed',
@@ -236,44 +240,52 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const) {
   });
 }
 
-scenario('with stream management its session hibernates, and nothing is lost', shallow, async (scene) => {
-  const { actor, known } = scene;
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  const { id } = (await juliet.managesStream()).attrs;
-  juliet.stopsReading();
-  const r = `<r xmlns='${NS.sm}'/>`;
-  // Other output counts as well: answers that are not read.
-  const before = await hits(scene, 'write_queue_bytes');
-  for (let sent = 0; (await hits(scene, 'write_queue_bytes')) === before; sent++) {
-    assert.ok(sent < 2000, 'nothing stops it');
-    await juliet.sends(r.repeat(40_000));
+scenario(
+  'with stream management its session hibernates, and nothing is lost',
+  { ...shallow, ...overTcp },
+  async (scene) => {
+    const { actor, known } = scene;
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const { id } = (await juliet.managesStream()).attrs;
+    juliet.stopsReading();
+    const r = `<r xmlns='${NS.sm}'/>`;
+    // Other output counts as well: answers that are not read.
+    const before = await hits(scene, 'write_queue_bytes');
+    for (let sent = 0; (await hits(scene, 'write_queue_bytes')) === before; sent++) {
+      assert.ok(sent < 2000, 'nothing stops it');
+      await juliet.sends(r.repeat(40_000));
+      await romeo.syncs();
+    }
+    for (let at = 0; at < 20; at++) await romeo.sends(chat(juliet.jid, `${at} ${'x'.repeat(40_000)}`));
     await romeo.syncs();
-  }
-  for (let at = 0; at < 20; at++) await romeo.sends(chat(juliet.jid, `${at} ${'x'.repeat(40_000)}`));
-  await romeo.syncs();
-  const again = await known('juliet@localhost');
-  await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
-  await again.receives(`<resumed xmlns='${NS.sm}'/>`);
-  for (let at = 0; at < 20; ) {
-    const element = await again.receivesAny();
-    // Meanwhile the server requests an acknowledgement, and continues when it gets one.
-    if (element.name === 'r') await again.sends(`<a xmlns='${NS.sm}' h='${at}'/>`);
-    else assert.equal(Number.parseInt(element.getChildText('body')!, 10), at++);
-  }
-});
+    const again = await known('juliet@localhost');
+    await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='0'/>`);
+    await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+    for (let at = 0; at < 20; ) {
+      const element = await again.receivesAny();
+      // Meanwhile the server requests an acknowledgement, and continues when it gets one.
+      if (element.name === 'r') await again.sends(`<a xmlns='${NS.sm}' h='${at}'/>`);
+      else assert.equal(Number.parseInt(element.getChildText('body')!, 10), at++);
+    }
+  },
+);
 
-scenario('an unauthenticated client that does not read is disconnected too', shallow, async (scene) => {
-  const { connect } = scene;
-  const address = '127.4.0.7';
-  const [peer] = await greeted(connect, { address });
-  peer.stopsReading();
-  // The output that it can cause is limited by its attempts.
-  for (let at = 0; at < 5; at++) await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${base64('x')}</auth>`);
-  peer.readsAgain();
-  for (let at = 0; at < 3; at++) await peer.receives(`<failure xmlns='${NS.sasl}'/>`);
-  await peer.receivesStreamError('policy-violation');
-});
+scenario(
+  'an unauthenticated client that does not read is disconnected too',
+  { ...shallow, ...overTcp },
+  async (scene) => {
+    const { connect } = scene;
+    const address = '127.4.0.7';
+    const [peer] = await greeted(connect, { address });
+    peer.stopsReading();
+    // The output that it can cause is limited by its attempts.
+    for (let at = 0; at < 5; at++) await peer.sends(`<auth xmlns='${NS.sasl}' mechanism='PLAIN'>${base64('x')}</auth>`);
+    peer.readsAgain();
+    for (let at = 0; at < 3; at++) await peer.receives(`<failure xmlns='${NS.sasl}'/>`);
+    await peer.receivesStreamError('policy-violation');
+  },
+);
 
 scenario(
   'presence has its own size limit, wherever it is sent',

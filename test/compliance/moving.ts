@@ -9,9 +9,11 @@ import { mulberry32 } from '../../src/storage/wrappers.js';
 export const movingSeed = process.env.WAXWING_MOVING === undefined ? undefined : Number(process.env.WAXWING_MOVING);
 
 /** Addresses in what clients say: rooms and accounts that have no client. */
-const addresses = /[\w.-]+@(?:[\w-]+\.)*(?:localhost|elsewhere\.example)\b/g;
+const addresses = /\b[\w.-]{1,60}@(?:[\w-]+\.)*(?:localhost|elsewhere\.example)\b/g;
 /** Most addresses of one scenario that move. */
 const mostAddresses = 40;
+/** After so many moves of a scenario, later ones become rarer: a dialogue of a thousand lines is not about each of them. */
+const manyMoves = 20;
 
 export class Mover {
   readonly #random: () => number;
@@ -20,6 +22,7 @@ export class Mover {
   readonly #isFixed: (bare: string) => boolean;
   readonly #moving = new Set<string>();
   #move: Promise<void> | undefined;
+  #moves = 0;
 
   constructor(
     seed: number,
@@ -43,13 +46,18 @@ export class Mover {
 
   forget(): void {
     this.#moving.clear();
+    this.#moves = 0;
   }
 
   /** Between two lines: moves some addresses. Half of the moves go on while the dialogue does. */
   async step(): Promise<void> {
     await this.#move;
-    const bares = [...this.#moving].filter((bare) => !this.#isFixed(bare) && this.#random() < 0.4);
+    // The nodes have stopped, or are starting.
+    if (!this.#nodes().every(({ node }) => node!.view.members.length === this.#nodes().length)) return;
+    const share = this.#moves < manyMoves ? 0.4 : (0.4 * manyMoves) / this.#moves;
+    const bares = [...this.#moving].filter((bare) => !this.#isFixed(bare) && this.#random() < share);
     if (bares.length === 0) return;
+    this.#moves++;
     this.#move = this.#swap(bares);
     if (this.#random() < 0.5) await this.#move;
   }

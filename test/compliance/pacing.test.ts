@@ -9,7 +9,7 @@ import { Session } from '../../src/server/routing/session.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import type { Element } from '../../src/server/xml/element.js';
-import { hits, type Peer, type ScenarioOptions, type Scene, scenario as scenarioOf } from './dialogue.js';
+import { hits, overTcp, type Peer, type ScenarioOptions, type Scene, scenario as scenarioOf } from './dialogue.js';
 import { unlimitedRate } from './phrases.js';
 import { configures, joins, service } from './rooms.js';
 
@@ -103,7 +103,7 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
     const how = `${transport}, ${isManaged ? 'with' : 'without'} stream management`;
     // Layers below the transports are shared: two transports run everything, the others a part of it.
     const part = (size: number) => (isManaged === (transport === 'tcp') ? size : Math.ceil(size / 5));
-    const crowded = transport === 'tls' ? 100 : 500;
+    const crowded = transport === 'tls' ? 100 : part(500);
 
     scenario(`joining a room of ${crowded} (${how})`, { ...busy, alone: true }, async (scene) => {
       const [first] = await crowd(scene, 'agora', crowded);
@@ -129,8 +129,8 @@ for (const transport of ['tcp', 'tls', 'websocket'] as const)
         await archive.append(owner, Stanza.parse(message), { with: Jid.parse('romeo@localhost') }).durable;
       }
       for (const [pages, max] of [
-        [100, 50],
-        [5, 250],
+        [part(100), 50],
+        [part(5), 250],
       ] as const) {
         for (let id = 0; id < pages; id++)
           void juliet.sends(
@@ -322,7 +322,7 @@ scenario('XEP-0198 §4: an <r/> that was ignored while output is pending is repe
   }
 });
 
-scenario('a resumed session continues its pending output', pacedRoom, async (scene) => {
+scenario('a resumed session continues its pending output', { ...pacedRoom, ...overTcp }, async (scene) => {
   await crowd(scene, 'agora', 30);
   const room = `agora@${service}`;
   const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
@@ -464,23 +464,27 @@ scenario(
   },
 );
 
-scenario('stored messages follow the pending answers of a client', { ...narrow, alone: true }, async (scene) => {
-  const juliet = await scene.actor('juliet@localhost/balcony');
-  const romeo = await scene.actor('romeo@localhost/orchard');
-  for (const text of ['one', 'two', 'three'])
-    await romeo.sends(`<message to='juliet@localhost' type='chat'><body>${text}</body></message>`);
-  await romeo.syncs();
-  await juliet.managesStream();
-  juliet.stopsReading();
-  const request = `<iq type='get' id='q' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`;
-  await juliet.sends(`${request.repeat(1000)}<presence/>`);
-  const [session] = scene.server.sessions.of('juliet@localhost');
-  while (session!.presence === undefined) await new Promise((resolve) => setImmediate(resolve));
-  juliet.readsAgain();
-  const received = await gets(juliet, ({ name }) => name === 'message', 3);
-  const texts = received.filter(({ name }) => name === 'message').map((message) => message.getChildText('body'));
-  assert.deepEqual(texts, ['one', 'two', 'three']);
-});
+scenario(
+  'stored messages follow the pending answers of a client',
+  { ...narrow, ...overTcp, alone: true },
+  async (scene) => {
+    const juliet = await scene.actor('juliet@localhost/balcony');
+    const romeo = await scene.actor('romeo@localhost/orchard');
+    for (const text of ['one', 'two', 'three'])
+      await romeo.sends(`<message to='juliet@localhost' type='chat'><body>${text}</body></message>`);
+    await romeo.syncs();
+    await juliet.managesStream();
+    juliet.stopsReading();
+    const request = `<iq type='get' id='q' to='localhost'><query xmlns='${NS.discoInfo}'/></iq>`;
+    await juliet.sends(`${request.repeat(1000)}<presence/>`);
+    const [session] = scene.server.sessions.of('juliet@localhost');
+    while (session!.presence === undefined) await new Promise((resolve) => setImmediate(resolve));
+    juliet.readsAgain();
+    const received = await gets(juliet, ({ name }) => name === 'message', 3);
+    const texts = received.filter(({ name }) => name === 'message').map((message) => message.getChildText('body'));
+    assert.deepEqual(texts, ['one', 'two', 'three']);
+  },
+);
 
 const tight = {
   config: {

@@ -1,20 +1,26 @@
-/** The program as administrators call it, for dialogues: real processes on folders and ports of their own. */
+/**
+ * The program as administrators call it, for dialogues: real processes on folders and ports of their own. Loading the
+ * server's code takes most of a call; those that are about commands and not about processes are in warm.ts.
+ */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after } from 'node:test';
 import { connect } from 'node:tls';
 import { fileURLToPath } from 'node:url';
+import { atEndOfFile } from '../endings.js';
+
+export { dataOf, errorOf } from './warm.js';
 
 export const root = mkdtempSync(join(tmpdir(), 'waxwing-cli-'));
 export const servers = new Set<ChildProcess>();
-after(() => {
+atEndOfFile(() => {
   for (const server of servers) server.kill('SIGKILL');
-  rmSync(root, { recursive: true, maxRetries: 5 });
+  servers.clear();
 });
+process.once('exit', () => rmSync(root, { recursive: true, maxRetries: 5 }));
 
 // The program itself, of the build that this test belongs to.
 export const built = fileURLToPath(new URL('../../', import.meta.url));
@@ -53,7 +59,7 @@ export function call({ file }: Home, args: readonly string[]): ChildProcess {
   return spawn(process.execPath, [program, ...args, '--config', file], { stdio: 'pipe' });
 }
 
-/** Calls the program and waits for its end. */
+/** Calls the program in a process of its own and waits for its end. */
 export async function waxwing(at: Home, args: readonly string[], input = ''): Promise<Ended> {
   const child = call(at, args);
   const [out, err] = [collect(child.stdout!), collect(child.stderr!)];
@@ -62,17 +68,10 @@ export async function waxwing(at: Home, args: readonly string[], input = ''): Pr
   return { code, out: out.text, err: err.text };
 }
 
-/** The data that a command prints with --json; it must have worked. */
-export async function dataOf(at: Home, args: readonly string[], input = ''): Promise<Record<string, unknown>> {
-  const { code, out, err } = await waxwing(at, [...args, '--json'], input);
-  assert.equal(code, 0, `${args.join(' ')}: ${out}${err}`);
+/** What a command printed with --json; it must have worked. */
+export function dataIn({ code, out, err }: Ended): Record<string, unknown> {
+  assert.equal(code, 0, out + err);
   return JSON.parse(out) as Record<string, unknown>;
-}
-
-/** The code of an error that a command prints with --json, and its exit code. */
-export async function errorOf(at: Home, args: readonly string[], input = ''): Promise<[string, number | null]> {
-  const { code, out } = await waxwing(at, [...args, '--json'], input);
-  return [(JSON.parse(out) as { error: { code: string } }).error.code, code];
 }
 
 export function collect(stream: NodeJS.ReadableStream) {

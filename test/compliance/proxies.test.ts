@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { connect as connectTcp } from 'node:net';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type ConnectOptions, connectionOf, eachNode, hits, scenario } from './dialogue.js';
+import { type ConnectOptions, connectionOf, eachNode, hits, overTcp, scenarioWith } from './dialogue.js';
 import { greeted } from './sasl.js';
+
+const scenario = scenarioWith(overTcp);
 
 const proxy = '127.9.0.1';
 const webProxy = '127.8.0.1';

@@ -1,7 +1,7 @@
 /** XEP-0205: how often one account may do what costs the server something. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type Peer, scenario } from './dialogue.js';
+import { eachNode, type Peer, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 import { create, error, publish, pubsub } from './pubsub.js';
 import { founds, joins, service } from './rooms.js';
@@ -15,7 +15,7 @@ async function does(peer: Peer, request: string): Promise<void> {
 
 scenario(
   'rooms created by one user',
-  { config: { modules: { muc: { creations_per_hour: 2 } } } },
+  { ...eachNode, config: { modules: { muc: { creations_per_hour: 2 } } } },
   async ({ actor, server }) => {
     const romeo = await actor('romeo@localhost/orchard');
     await founds(romeo, 'one', 'romeo');

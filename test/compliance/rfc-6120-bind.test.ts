@@ -1,7 +1,8 @@
 /** RFC 6120 §7: resource binding. */
 import assert from 'node:assert/strict';
+import { defineModule, iq } from '../../src/server/module/index.js';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type Peer, type Scene, scenario } from './dialogue.js';
+import { overTcp, type Peer, type Scene, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
 const bind = (resource?: string, id = 'b') =>
@@ -89,7 +90,7 @@ scenario('§7.1: no stanzas before binding', async (scene) => {
 
 scenario(
   '§7.6.2.1: sessions per account are limited',
-  { config: { limits: { sessions_per_account: 2 } } },
+  { ...overTcp, config: { limits: { sessions_per_account: 2 } } },
   async (scene) => {
     const { actor } = scene;
     const one = await actor('romeo@localhost/1');
@@ -117,9 +118,60 @@ scenario('RFC 3921 §3: the obsolete session request is answered', async ({ acto
 });
 
 scenario('§7: over every transport', async ({ actor }) => {
-  for (const transport of ['tcp', 'starttls', 'tls', 'websocket', 'wss'] as const) {
+  for (const transport of ['tcp', 'starttls', 'tls', 'websocket', 'wss', 'bosh'] as const) {
     const romeo = await actor(`romeo@localhost/${transport}`, { transport });
     assert.equal(romeo.jid, `romeo@localhost/${transport}`);
     await romeo.receivesNothing();
   }
 });
+
+/** What was handled, and what it waits for. */
+const handled: (string | undefined)[] = [];
+let open = (): void => {};
+let entered = (): void => {};
+const isEntered = new Promise<void>((resolve) => {
+  entered = resolve;
+});
+const gate = new Promise<void>((resolve) => {
+  open = resolve;
+});
+const slow = defineModule({
+  name: 'slow',
+  summary: 'Takes its time.',
+  implements: {},
+  start: () => [
+    iq.set('server', 'urn:example:slow', 'slow', async ({ payload }) => {
+      entered();
+      await gate;
+      handled.push(payload.attrs.n);
+    }),
+  ],
+});
+
+scenario(
+  '§7.7.2.2: what a client sends again in its next session is handled once, and last (XEP-0198 §5)',
+  { ...overTcp, modules: [slow] },
+  async (scene) => {
+    const sets = (n: number) =>
+      `<iq type='set' id='${n}' to='localhost'><slow xmlns='urn:example:slow' n='${n}'/></iq>`;
+    const romeo = await scene.actor('romeo@localhost/orchard');
+    await romeo.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
+    await romeo.receives(`<enabled xmlns='${NS.sm}'/>`);
+    await romeo.sends(`${sets(1)}${sets(2)}`);
+    await isEntered;
+    romeo.cut();
+    const again = await known(scene);
+    const former = () => scene.server.sessions.of('romeo@localhost')[0];
+    const first = former();
+    await again.sends(bind('orchard'));
+    while (former() === first) await new Promise((resolve) => setImmediate(resolve));
+    open();
+    await again.receives(bound('romeo@localhost/orchard'));
+    assert.deepEqual(handled, ['1']);
+    for (const n of [1, 2]) {
+      await again.sends(sets(n));
+      await again.receives(`<iq type='result' id='${n}'/>`);
+    }
+    assert.deepEqual(handled, ['1', '1', '2']);
+  },
+);

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { defineModule, streamFeature } from '../../src/server/index.js';
 import { NS } from '../../src/server/stanza/ns.js';
-import { oneProcess, type Peer, scenario } from './dialogue.js';
+import { oneProcess, overTcp, type Peer, scenarioWith } from './dialogue.js';
+
+const scenario = scenarioWith(overTcp);
 
 /** One reader serves all transports, and is tried on each that has a stream of bytes. */
 const transports = ['tcp', 'tls'] as const;
@@ -101,7 +103,7 @@ const hints = [
   `${'x'.repeat(1200)}@localhost`,
   'x'.repeat(4000),
 ];
-for (const transport of ['tcp', 'tls', 'starttls', 'websocket', 'wss'] as const)
+for (const transport of ['tcp', 'tls', 'starttls', 'websocket', 'wss', 'bosh'] as const)
   scenario(
     `§4.7.1: from may be any address that is not of another local account: ${transport}`,
     async ({ connect, stage }) => {

@@ -6,8 +6,10 @@ import { join } from 'node:path';
 import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { NS } from '../../src/server/stanza/ns.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
-import { eachNode, oneProcess, type Peer, scenario } from './dialogue.js';
+import { eachNode, oneProcess, overTcp, type Peer, scenarioWith } from './dialogue.js';
 import { attempts, outcome } from './sasl.js';
+
+const scenario = scenarioWith(overTcp);
 
 const required = { c2s: { allow_plain_tcp_on_loopback: false } };
 const optional = { c2s: { require_encryption: false } };

@@ -1,7 +1,7 @@
 /** RFC 6121 §5 and §8.5: delivery of messages by type, address, and available sessions. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type Peer, type Scene, scenario } from './dialogue.js';
+import { overTcp, type Peer, type Scene, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
 const types = ['(none)', 'normal', 'chat', 'groupchat', 'headline', 'error', 'nonsense'] as const;
@@ -70,7 +70,7 @@ const tables: Readonly<Record<string, readonly Row[]>> = {
 };
 
 for (const [title, rows] of Object.entries(tables)) {
-  scenario(title, async ({ actor, stage }) => {
+  scenario(title, overTcp, async ({ actor, stage }) => {
     await stage.account('juliet@localhost');
     const romeo = await actor('romeo@localhost/orchard', { presence: true });
     for (const { who, to, fates } of rows) {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
-import { type Peer, scenario } from './dialogue.js';
+import { overTcp, type Peer, scenario } from './dialogue.js';
 import { bareOf, befriends, refusal, subscribes } from './phrases.js';
 
 const query = (...items: string[]) => `<query xmlns='${NS.roster}'>${items.join('')}</query>`;
@@ -242,7 +242,7 @@ scenario('§3.1.2: a pending request is sent again until it is answered', async 
   await juliet.receives(`<presence type='subscribe' from='romeo@localhost' to='juliet@localhost'/>`);
 });
 
-scenario('§3.1.6: an approval arrives while the requester is offline', async ({ actor }) => {
+scenario('§3.1.6: an approval arrives while the requester is offline', overTcp, async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: '<presence><status>here</status></presence>' });
   await romeo.sends(`<presence type='subscribe' to='juliet@localhost'/>`);

@@ -4,7 +4,10 @@ import { once } from 'node:events';
 import { request } from 'node:http';
 import { type ClientOptions, WebSocket } from 'ws';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type Peer, type Stage, scenario } from './dialogue.js';
+import { overTcp, type Peer, type Stage, scenarioWith } from './dialogue.js';
+
+// Connections over WebSocket are counted.
+const scenario = scenarioWith(overTcp);
 
 const path = '/xmpp-websocket';
 
@@ -54,6 +57,41 @@ scenario('§3.1: only at its path, and only upgrades', async ({ stage }) => {
   const [response] = await once(plain, 'response');
   assert.equal(response.statusCode, 404);
   response.destroy();
+});
+
+scenario('RFC 6455 §4.2.2, §4.4: refusals have the form of other errors, and end the connection', async ({ stage }) => {
+  const asks = (headers: Record<string, string>) =>
+    request({
+      host: '127.0.0.1',
+      port: stage.port('http'),
+      path,
+      headers: {
+        connection: 'Upgrade',
+        upgrade: 'websocket',
+        'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+        'sec-websocket-version': '13',
+        'sec-websocket-protocol': 'xmpp',
+        ...headers,
+      },
+    }).end();
+  for (const [headers, status] of [
+    [{ 'sec-websocket-version': '12' }, 426],
+    [{ 'sec-websocket-key': 'short' }, 400],
+    [{ 'sec-websocket-protocol': 'other' }, 400],
+  ] as const)
+    for (const [accept, type] of [
+      ['text/html', 'text/html; charset=utf-8'],
+      ['*/*', 'application/problem+json'],
+    ] as const) {
+      const [response] = await once(asks({ ...headers, accept }), 'response');
+      assert.equal(response.statusCode, status);
+      assert.equal(response.headers['content-type'], type);
+      assert.equal(response.headers['x-content-type-options'], 'nosniff');
+      assert.equal(response.headers.connection, 'close');
+      if (status === 426) assert.equal(response.headers['sec-websocket-version'], '13');
+      response.resume();
+      await once(response.socket, 'close');
+    }
 });
 
 /** Whether a page of this origin gets a connection; the response if not. */
@@ -160,7 +198,7 @@ for (const [title, text, condition] of [
 ] as const) {
   scenario(title, async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
-    await romeo.sends(text);
+    await romeo.sendsAsOne(text);
     await romeo.receivesStreamError(condition);
   });
 }

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { connect as connectTls, TLSSocket } from 'node:tls';
+import type { LocalNetwork } from '../../src/server/cluster/local-link.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { makeSelfSigned, type Pem } from '../../src/server/tls/self-signed.js';
 import { type StreamItem, type TopLevel, XmlReader } from '../../src/server/xml/reader.js';
@@ -25,12 +26,16 @@ export interface ServerOptions {
   readonly limits?: Readonly<Record<string, unknown>>;
   readonly modules?: Readonly<Record<string, unknown>>;
   readonly log?: Readonly<Record<string, unknown>>;
+  /** More of its configuration. */
+  readonly config?: Readonly<Record<string, unknown>>;
   /** Of its host. */
   readonly host?: Readonly<Record<string, unknown>>;
   /** Its storage. Default: one in memory. */
   readonly storage?: () => Storage;
   /** Default: as WAXWING_NODES says. */
   readonly nodes?: number;
+  /** Between its nodes. */
+  readonly network?: LocalNetwork;
 }
 
 /** Servers, by the domain of each. */
@@ -68,7 +73,19 @@ export class Servers {
   }
 
   async #start(domain: string, options: ServerOptions): Promise<void> {
-    const { certificate, s2s = {}, limits = {}, modules = {}, host = {}, hosts = {}, log, storage, nodes } = options;
+    const {
+      certificate,
+      s2s = {},
+      limits = {},
+      modules = {},
+      host = {},
+      hosts = {},
+      log,
+      config: more,
+      storage,
+      nodes,
+      network,
+    } = options;
     const name = certificate === undefined ? domain : `${domain}-other`;
     if (certificate !== undefined) this.#write(name, certificate);
     for (const [other, pem] of Object.entries(hosts)) this.#write(other, pem);
@@ -85,9 +102,15 @@ export class Servers {
       limits,
       modules,
       ...(log && { log }),
+      ...more,
     };
     this.#configs.set(domain, config);
-    const stage = await Stage.open({ config, ...(nodes && { nodes }), ...(storage && { storage }) });
+    const stage = await Stage.open({
+      config,
+      ...(nodes && { nodes }),
+      ...(storage && { storage }),
+      ...(network && { network }),
+    });
     this.#stages.set(domain, stage);
     // Other servers find one port; of several nodes, that of the last.
     this.leads(domain, stage.port('s2s', stage.nodes.at(-1)));
@@ -133,7 +156,7 @@ export function play(
   domains: Readonly<Record<string, ServerOptions>>,
   dialogue: (servers: Servers) => Promise<void>,
 ): void {
-  test(title, { timeout: 60_000 }, async () => {
+  test(title, { timeout: 300_000 }, async () => {
     const servers = await Servers.open(domains);
     try {
       await dialogue(servers);
@@ -188,6 +211,11 @@ export class Impostor {
   /** Closes its half of the connection. */
   ends(): void {
     this.#socket.end();
+  }
+
+  /** What comes next is a new stream. */
+  expectsHeader(): void {
+    this.#reader = newReader();
   }
 
   /** With a new reader for the response. */
@@ -283,15 +311,29 @@ function newReader(): XmlReader {
   return new XmlReader('stream', { stanzaBytes: 1_000_000, depth: 20, attributes: 20 });
 }
 
-/** Waits for servers that connect: their next connection, and the port. */
-export async function lure(attributes: string): Promise<{ readonly port: number; next(): Promise<Impostor> }> {
+/** Where servers are led to. */
+export interface Trap {
+  readonly port: number;
+  /** Their next connection. */
+  next(): Promise<Impostor>;
+  /** How many they have made so far. */
+  made(): number;
+}
+
+/** Waits for servers that connect. */
+export async function lure(attributes: string): Promise<Trap> {
   const listener = createServer().listen(0, '127.0.0.1');
   await once(listener, 'listening');
   after(() => listener.close());
   const came: Impostor[] = [];
-  listener.on('connection', (socket) => came.push(new Impostor(socket, attributes)));
+  let made = 0;
+  listener.on('connection', (socket) => {
+    made++;
+    came.push(new Impostor(socket, attributes));
+  });
   return {
     port: (listener.address() as AddressInfo).port,
+    made: () => made,
     async next() {
       while (came.length === 0) await once(listener, 'connection');
       return came.shift()!;

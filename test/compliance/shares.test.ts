@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { around } from '../../src/storage/wrappers.js';
-import { hits, type Peer, scenario } from './dialogue.js';
+import { hits, overTcp, type Peer, scenario } from './dialogue.js';
 import { enters, founds, quiets, service } from './rooms.js';
 
 const store = (id: string, payload: string) =>
@@ -217,7 +217,7 @@ scenario(
 
 scenario(
   'a long message of a client that disconnected is delivered in its turn',
-  { config: { limits: { outbound_bytes: '4 MiB' } } },
+  { ...overTcp, config: { limits: { outbound_bytes: '4 MiB' } } },
   async (scene) => {
     const { actor } = scene;
     const listener = await actor('listener@localhost/x', { presence: true });

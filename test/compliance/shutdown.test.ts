@@ -6,7 +6,7 @@ import { defineModule, iq } from '../../src/server/module/index.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { el } from '../../src/server/xml/element.js';
-import { oneProcess, type Peer, type Scene, scenario } from './dialogue.js';
+import { oneProcess, overTcp, type Peer, type Scene, scenario } from './dialogue.js';
 
 const never = defineModule({
   name: 'never',
@@ -31,6 +31,7 @@ scenario(
   'clients that do not read, answer or close do not delay it',
   {
     ...oneProcess,
+    ...overTcp,
     modules: [never],
     config: { admin: { shutdown_grace_seconds: 3 }, limits: { write_queue_bytes: 2 ** 24 } },
   },

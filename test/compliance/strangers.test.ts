@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
-import { type Peer, type ScenarioOptions, scenario } from './dialogue.js';
+import { eachNode, type Peer, type ScenarioOptions, scenario } from './dialogue.js';
 import { bareOf, befriends, logsInAnonymously, refusal } from './phrases.js';
 import { founds, joins, service } from './rooms.js';
 
@@ -46,7 +46,9 @@ scenario(
   },
 );
 
-scenario('messages of one unknown sender are limited', strangers({ per_sender: 2 }), async ({ actor, server }) => {
+const eachCounts = (settings: object, more?: object) => ({ ...strangers(settings, more), ...eachNode });
+
+scenario('messages of one unknown sender are limited', eachCounts({ per_sender: 2 }), async ({ actor, server }) => {
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
   const romeo = await actor('romeo@localhost/orchard');
   const paris = await actor('paris@localhost/street');
@@ -274,7 +276,7 @@ for (const messages of ['limit', 'hold'])
 
 scenario(
   'XEP-0175: anonymous accounts are unknown senders, and count together',
-  strangers(
+  eachCounts(
     { local_users: 'known', per_domain: 1 },
     { auth: { anonymous: true, scram_iterations: 4096, password_min_length: 4 } },
   ),

@@ -9,10 +9,12 @@ import { mock } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { NS } from '../../src/server/stanza/ns.js';
 import { takeClocks } from '../unit/clocks.js';
-import { type ConnectOptions, eachNode, hits, type Peer, type Scene, scenario } from './dialogue.js';
+import { type ConnectOptions, eachNode, hits, overTcp, type Peer, type Scene, scenarioWith } from './dialogue.js';
+
+const scenario = scenarioWith(overTcp);
 
 mock.timers.enable({ apis: ['setInterval'] });
-const clocks = takeClocks();
+const clocks = takeClocks({ still: true });
 
 /** Lets so many seconds pass, one by one. */
 function pass(seconds: number): void {
@@ -106,7 +108,7 @@ scenario(
     pass(4);
     await ends;
     assert.equal(await hits(scene, 'login_deadline_seconds'), before + sockets.length);
-    assert.deepEqual(server.connections, { tcp: 0, tls: 0, websocket: 0 });
+    assert.deepEqual(server.connections, { tcp: 0, tls: 0, websocket: 0, bosh: 0 });
   },
 );
 
@@ -232,7 +234,7 @@ scenario('§4.4: a client that does not close its half is disconnected', async (
     await romeo.receivesStreamError('unsupported-stanza-type');
     pass(6);
     await romeo.isCut();
-    assert.deepEqual(server.connections, { tcp: 0, tls: 0, websocket: 0 });
+    assert.deepEqual(server.connections, { tcp: 0, tls: 0, websocket: 0, bosh: 0 });
   }
 });
 

@@ -129,6 +129,8 @@ scenario('waxwing room: create, list, show and destroy', { alone: true }, async 
       server,
       launch: { file: undefined, data: undefined, folder: '.' },
       accounts: async () => server.accounts,
+      opened: async () => server,
+      output: async () => {},
       progress: () => {},
       shutdown: async () => {},
     };
@@ -146,6 +148,8 @@ scenario('waxwing room: create, list, show and destroy', { alone: true }, async 
   });
   assert.deepEqual(made.data, { jid: room('coven'), owner: 'crone1@localhost' });
   await assert.rejects(call('room create', { room: room('coven'), owner: 'hag66@localhost' }), /already/);
+  const long = { room: room('long'), owner: 'hag66@localhost', name: 'x'.repeat(201) };
+  await assert.rejects(call('room create', long), /200 characters/);
   await assert.rejects(
     call('room create', { room: 'coven@nowhere.example', owner: 'hag66@localhost' }),
     /has no rooms; this server has rooms at conference\.localhost/,

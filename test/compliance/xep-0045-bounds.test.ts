@@ -1,7 +1,7 @@
 /** XEP-0045 §14.6, XEP-0205: the resources that one user can use, and malformed requests. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
-import { hits, scenario } from './dialogue.js';
+import { eachNode, hits, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 import { configures, enters, founds, grants, joins, quiets, service } from './rooms.js';
 
@@ -241,7 +241,7 @@ scenario('§17.4: the oldest unanswered requests are dropped', async ({ actor })
 
 scenario(
   '§14.6: a user who joins, leaves or changes too often is told to wait',
-  { config: { modules: { muc: { presences_per_minute: 4, lock_new_rooms: false } } } },
+  { ...eachNode, config: { modules: { muc: { presences_per_minute: 4, lock_new_rooms: false } } } },
   async ({ actor }) => {
     const crone = await actor('crone1@localhost/desktop');
     const hag = await actor('hag66@localhost/pda');
@@ -268,7 +268,7 @@ scenario(
   },
 );
 
-const rated = { config: { modules: { muc: { invitations_per_hour: 3 } } } };
+const rated = { ...eachNode, config: { modules: { muc: { invitations_per_hour: 3 } } } };
 
 scenario('invitations are limited per user, over all rooms and forms', rated, async ({ actor, server }) => {
   const crone = await actor('crone1@localhost/desktop');

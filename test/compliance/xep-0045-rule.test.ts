@@ -214,9 +214,7 @@ scenario('§10.2: only owners configure the room', async (scene) => {
     `<iq type='result'><query xmlns='${NS.mucOwner}'><x xmlns='${NS.dataForms}' type='form'>
       <field var='FORM_TYPE' type='hidden'><value>${NS.mucRoomConfig}</value></field>
       <field var='muc#roomconfig_roomname' type='text-single'/>
-      <field var='muc#roomconfig_whois' type='list-single'><value>moderators</value></field>
-      <field var='muc#roomconfig_roomadmins' type='jid-multi'><value>admin@localhost</value></field>
-      <field var='muc#roomconfig_roomowners' type='jid-multi'><value>owner@localhost</value></field></x></query></iq>`,
+      <field var='muc#roomconfig_whois' type='list-single'><value>moderators</value></field></x></query></iq>`,
   );
   const reported = async (fields: Readonly<Record<string, string>>, ...codes: string[]) => {
     await owner.sends(configuration('config', fields));
@@ -231,10 +229,10 @@ scenario('§10.2: only owners configure the room', async (scene) => {
     await quiets(owner, admin);
   };
   await reported({ 'muc#roomconfig_roomname': 'A Dark Cave' }, '104');
-  await reported({ 'muc#roomconfig_whois': 'anyone' }, '172');
-  await reported({ 'muc#roomconfig_whois': 'moderators' }, '173');
-  await reported({ 'muc#roomconfig_enablelogging': '1', 'muc#roomconfig_roomdesc': 'x' }, '170', '104');
-  await reported({ 'muc#roomconfig_enablelogging': '0' }, '171');
+  await reported({ 'muc#roomconfig_whois': 'anyone' }, '104', '172');
+  await reported({ 'muc#roomconfig_whois': 'moderators' }, '104', '173');
+  await reported({ 'muc#roomconfig_enablelogging': '1', 'muc#roomconfig_roomdesc': 'x' }, '104', '170');
+  await reported({ 'muc#roomconfig_enablelogging': '0' }, '104', '171');
   for (const fields of [
     { 'muc#roomconfig_whois': 'nobody' },
     { 'muc#roomconfig_passwordprotectedroom': '1' },
@@ -586,9 +584,9 @@ scenario('§10.2: archive and public log are two settings, under every name in u
     await quiets(owner);
   };
   const protect = { 'muc#roomconfig_roomsecret': 'cauldronburn' };
-  await reported(protect, '171', '104');
-  await reported({ 'muc#roomconfig_passwordprotectedroom': '0' }, '170', '104');
-  await reported({ [own]: '0' }, '171', '104');
+  await reported(protect, '104', '171');
+  await reported({ 'muc#roomconfig_passwordprotectedroom': '0' }, '104', '170');
+  await reported({ [own]: '0' }, '104', '171');
 });
 
 scenario('§10.2: fields of clients and of older versions', async (scene) => {
@@ -628,6 +626,15 @@ scenario('§10.2: fields of clients and of older versions', async (scene) => {
   await leaves({ 'muc#roomconfig_roomsecret': 'cauldronburn' }, 'passwordprotectedroom', '1');
   await leaves({ 'muc#roomconfig_roomdesc': 'x' }, 'passwordprotectedroom', '1');
   await leaves({ 'muc#roomconfig_roomsecret': '' }, 'passwordprotectedroom', '0');
+  // a new password protects even if the user has overlooked the checkbox
+  const [protect, secret] = ['muc#roomconfig_passwordprotectedroom', 'muc#roomconfig_roomsecret'] as const;
+  await leaves({ [protect]: '0', [secret]: 'a' }, 'passwordprotectedroom', '1');
+  await leaves({ [protect]: '0', [secret]: 'b' }, 'roomsecret', 'b');
+  await leaves({ [protect]: '0', [secret]: 'b' }, 'passwordprotectedroom', '0');
+  await leaves({ [protect]: '1', [secret]: 'b' }, 'roomsecret', 'b');
+  await owner.sends(configuration('fields', { [protect]: '1', [secret]: '' }));
+  await owner.receives(error('modify', 'not-acceptable'));
+  await leaves({ [protect]: '0', [secret]: '' }, 'roomsecret');
   // registration rests while only members may enter, and a form that is returned as it came changes nothing
   await leaves({ 'muc#roomconfig_membersonly': '1' }, 'registration', '0');
   const whole = Object.fromEntries(await formOf(owner, 'fields'));

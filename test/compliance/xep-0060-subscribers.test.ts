@@ -406,14 +406,19 @@ scenario('§12.3: a permanently unreachable subscriber is removed', async ({ act
   await balcony.receives(result());
   await publishes(orchard, 'a');
   const reported = await balcony.receives(`<message from='${service}'/>`);
-  await balcony.sends(
-    `<message type='error' to='${service}' id='${reported.attrs.id}'>${reported.getChild('event')!.toString()}<error type='cancel'><gone xmlns='${NS.stanzas}'/></error></message>`,
-  );
-  await balcony.syncs();
-  await balcony.sends(pubsub('get', '<subscriptions/>', service));
-  const answer = await balcony.receives(result('<subscriptions/>'));
-  if (answer.getChild('pubsub')!.getChild('subscriptions')!.getChildElements().length > 0)
-    throw new Error('still there');
+  const bounces = async (type: string, condition: string): Promise<number> => {
+    await balcony.sends(
+      `<message type='error' to='${service}' id='${reported.attrs.id}'>${reported.getChild('event')!.toString()}<error type='${type}'><${condition} xmlns='${NS.stanzas}'/></error></message>`,
+    );
+    await balcony.syncs();
+    await balcony.sends(pubsub('get', '<subscriptions/>', service));
+    const answer = await balcony.receives(result('<subscriptions/>'));
+    return answer.getChild('pubsub')!.getChild('subscriptions')!.getChildElements().length;
+  };
+  // An outage and a policy may pass.
+  for (const condition of ['not-allowed', 'remote-server-not-found', 'remote-server-timeout', 'policy-violation'])
+    assert.equal(await bounces('cancel', condition), 1, condition);
+  assert.equal(await bounces('cancel', 'gone'), 0);
 });
 
 // --- presence at the service ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import proxy65 from '../../src/modules/xep-0065-proxy65/index.js';
 import { Relay, type RelaySettings } from '../../src/modules/xep-0065-proxy65/relay.js';
 import { longestMessage, readGreeting, readRequest, SocksError } from '../../src/modules/xep-0065-proxy65/socks5.js';
 import { NS } from '../../src/server/stanza/ns.js';
+import { atEndOfFile } from '../endings.js';
 import { type Peer, type Scene, scenario } from './dialogue.js';
 
 const proxy = 'proxy.localhost';
@@ -17,6 +18,11 @@ const julietJid = 'juliet@elsewhere.example/balcony';
 const configOf = (proxy65: Readonly<Record<string, unknown>>) => ({ modules: { proxy65 } });
 
 const sha1 = (...parts: string[]) => createHash('sha1').update(parts.join('')).digest('hex');
+
+const sockets: Socket[] = [];
+atEndOfFile(() => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+});
 
 /** A client's connection to the proxy. */
 class Connection {
@@ -38,6 +44,7 @@ class Connection {
 
   static async to(port: number, host = '127.0.0.1', localAddress?: string): Promise<Connection> {
     const socket = connect({ port, host, allowHalfOpen: true, ...(localAddress !== undefined && { localAddress }) });
+    sockets.push(socket);
     await once(socket, 'connect');
     return new Connection(socket);
   }

@@ -1,7 +1,8 @@
 /** XEP-0077: in-band registration, of strangers where that is wanted, and of accounts. */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type ConnectOptions, type Peer, type Scene, scenario } from './dialogue.js';
+import { bareForm, desktopForm, typedForm, webForm, wholeForm } from './client-forms.js';
+import { type ConnectOptions, eachNode, type Peer, type Scene, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
 const open = { config: { modules: { register: { open: true } } } };
@@ -22,7 +23,8 @@ async function registers(peer: Peer, username: string, password = 'password'): P
   await peer.receives(`<iq type='result' id='new'/>`);
 }
 
-scenario('§3.1, §7: disabled by default', async (scene) => {
+const uninvited = { config: { modules: { invites: { enabled: false } } } };
+scenario('§3.1, §7: disabled by default', uninvited, async (scene) => {
   const { peer, features } = await unauthenticated(scene);
   assert.equal(features.getChild('register', NS.registerFeature), undefined);
   await peer.sends(`<iq type='get' id='1'>${ask}</iq>`);
@@ -82,7 +84,12 @@ scenario('RFC 6120 §8.3.3.11: pings are answered during the registration', open
 });
 
 scenario('RFC 6120 §4.9.3.12: only IQs, and a limited number of them', open, async (scene) => {
+  const hasty = await unauthenticated(scene);
+  await hasty.peer.sends(`<iq type='get' id='1'><ping xmlns='${NS.ping}'/></iq>`);
+  await hasty.peer.receivesStreamError('not-authorized');
   const { peer } = await unauthenticated(scene);
+  await peer.sends(`<iq type='get' id='form'>${ask}</iq>`);
+  await peer.receives(`<iq type='result' id='form'/>`);
   for (let at = 0; at < 100; at++) {
     await peer.sends(`<iq type='get' id='${at}'><ping xmlns='${NS.ping}'/></iq>`);
     await peer.receives(`<iq type='error' id='${at}'/>`);
@@ -117,6 +124,20 @@ scenario('§4: by a data form', open, async (scene) => {
 });
 
 const unlimited = { config: { modules: { register: { open: true, per_address: 1000 } } } };
+scenario('§4: the form, as clients return it', unlimited, async (scene) => {
+  for (const [client, fill] of Object.entries({ bareForm, desktopForm, typedForm, webForm, wholeForm })) {
+    const { peer } = await unauthenticated(scene);
+    await peer.sends(`<iq type='get' id='1'>${ask}</iq>`);
+    const query = (await peer.receives(`<iq type='result' id='1'/>`)).getChild('query', NS.register)!;
+    const username = client.toLowerCase();
+    const form = fill(query.getChild('x', NS.dataForms)!, { username, password: 'pass & word' });
+    await peer.sends(set('2', `<query xmlns='${NS.register}'>${form}</query>`));
+    await peer.receives(`<iq type='result' id='2'/>`);
+    await peer.authenticates(username, 'pass & word');
+    await scene.server.accounts.remove(`${username}@localhost`);
+  }
+});
+
 scenario('§3.1: refused registrations', unlimited, async (scene) => {
   await scene.stage.account('romeo@localhost');
   const { peer } = await unauthenticated(scene);
@@ -145,7 +166,7 @@ scenario('§3.1: refused registrations', unlimited, async (scene) => {
 });
 
 const few = { config: { modules: { register: { open: true, per_address: 2 } } } };
-scenario('§11: registrations per address are limited', few, async (scene) => {
+scenario('§11: registrations per address are limited', { ...eachNode, ...few }, async (scene) => {
   const { peer } = await unauthenticated(scene, { address: '127.0.0.7' });
   await registers(peer, 'a');
   const { peer: again } = await unauthenticated(scene, { address: '127.0.0.7' });

@@ -376,7 +376,8 @@ const everywhere = {
 
 scenario(
   '§4.30, §4.31: restart and shutdown are announced, and orderly',
-  { config: everywhere, alone: true },
+  // Nodes that stop at the same moment: docs/decisions/0011-homes.md, Not there yet.
+  { config: everywhere, alone: true, nodes: 1 },
   async ({ actor }) => {
     const nurse = await actor('nurse@localhost/kitchen', { presence: true });
     const romeo = await actor('romeo@localhost/orchard', { presence: true });

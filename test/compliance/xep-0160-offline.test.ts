@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { around } from '../../src/storage/wrappers.js';
-import { type Peer, Stage, scenario } from './dialogue.js';
+import { overTcp, type Peer, Stage, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
 const delay = `<delay xmlns='${NS.delay}' from='localhost' stamp='*'/>`;
@@ -104,21 +104,25 @@ scenario('§2: a client gets none until its priority is not negative', async ({ 
   await cellar.receivesNothing();
 });
 
-scenario('§2: a message right after the initial presence is neither lost nor early', async ({ actor, stage }) => {
-  await stage.account('juliet@localhost');
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  for (let round = 0; round < 5; round++) {
-    const juliet = await actor(`juliet@localhost/r${round}`);
-    const ids = Array.from({ length: 70 }, (_, n) => `k${n}`);
-    await says(romeo, ...ids);
-    await Promise.all([juliet.sends('<presence/>'), says(romeo, 'a', 'b', 'c')]);
-    await juliet.receives(`<presence/>`);
-    for (const id of [...ids, 'a', 'b', 'c']) await juliet.receives(`<message id='${id}' type='chat'/>`);
-    await juliet.receivesNothing();
-    juliet.cut();
-    await stage.settle();
-  }
-});
+scenario(
+  '§2: a message right after the initial presence is neither lost nor early',
+  overTcp,
+  async ({ actor, stage }) => {
+    await stage.account('juliet@localhost');
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    for (let round = 0; round < 5; round++) {
+      const juliet = await actor(`juliet@localhost/r${round}`);
+      const ids = Array.from({ length: 70 }, (_, n) => `k${n}`);
+      await says(romeo, ...ids);
+      await Promise.all([juliet.sends('<presence/>'), says(romeo, 'a', 'b', 'c')]);
+      await juliet.receives(`<presence/>`);
+      for (const id of [...ids, 'a', 'b', 'c']) await juliet.receives(`<message id='${id}' type='chat'/>`);
+      await juliet.receivesNothing();
+      juliet.cut();
+      await stage.settle();
+    }
+  },
+);
 
 scenario('§2: the first available client gets them, even if another follows at once', async ({ actor, stage }) => {
   await stage.account('juliet@localhost');

@@ -63,7 +63,7 @@ scenario(
     await balcony.sends(caps.presence);
     await explains(balcony, caps);
     await explains(balcony, caps);
-    await balcony.receives(itemEvent(romeo, `${juliet}/balcony`, tune, 'a', 'Lute'));
+    await balcony.receivesFirst(itemEvent(romeo, `${juliet}/balcony`, tune, 'a', 'Lute'));
     // Both servers know it now: another client with the same version is not asked.
     const chamber = await actor(`${juliet}/chamber`);
     await chamber.sends(caps.presence);

@@ -32,7 +32,9 @@ async function mentions(storage: Storage, word: string): Promise<string[]> {
 }
 
 async function isForgotten(scene: Scene, local: string): Promise<void> {
-  const { server } = scene;
+  const { server, stage } = scene;
+  // A session that is moving would be at no node.
+  await stage.nodesAtRest();
   while (server.inspect().sessions > 1 || server.inspect().anonymous > 0)
     await new Promise((resolve) => setImmediate(resolve));
   assert.deepEqual(await mentions(server.storage, local), []);
@@ -137,7 +139,8 @@ scenario(
     const romeo = await scene.actor('romeo@localhost/orchard');
     await founds(romeo, 'hall', 'romeo');
     for (const peer of peers) await peer.closes();
-    const { server } = scene;
+    const { server, stage } = scene;
+    await stage.nodesAtRest();
     while (server.inspect().sessions > 1 || server.inspect().anonymous > 0)
       await new Promise((resolve) => setImmediate(resolve));
     assert.deepEqual(await server.storage.document('muc_rooms').owners({ limit: 100 }), [`hall@${service}`]);

@@ -102,6 +102,16 @@ play('§2.2: stanzas of the inverse pair go over it, and those of others do not'
   await juliet.receives(got(4));
 });
 
+play('the answer to the first stanza goes over it', receiving(), async (servers) => {
+  const { trap } = await stageOf(servers);
+  const friend = connects(servers);
+  await authenticates(friend);
+  friend.says(`<iq from='${montague}' to='${capulet}' type='get' id='first'><ping xmlns='${NS.ping}'/></iq>`);
+  const { attrs } = await friend.hearsElement('iq');
+  assert.deepEqual([attrs.type, attrs.id], ['result', 'first']);
+  assert.equal(trap.made(), 0);
+});
+
 play('§2.2: nothing is sent before authentication', receiving(), async (servers) => {
   const { trap, juliet } = await stageOf(servers);
   const friend = connects(servers);

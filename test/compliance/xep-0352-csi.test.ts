@@ -48,6 +48,22 @@ for (const transport of ['tcp', 'websocket'] as const) {
   );
 }
 
+scenario('§3.2: the empty message of a room that looks for ghosts waits', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  await juliet.sends(inactive);
+  await juliet.syncs();
+  await romeo.sends(presence(juliet.jid, 'away'));
+  await romeo.sends(`<message to='${juliet.jid}' type='groupchat'><no-store xmlns='${NS.hints}'/></message>`);
+  await romeo.sends(presence(juliet.jid, 'dnd'));
+  await romeo.syncs();
+  await romeo.sends(chat(juliet.jid, 'wake up'));
+  // The earlier presence has not been sent.
+  await juliet.receives(`<message type='groupchat'/>`);
+  await juliet.receives(`<presence from='${romeo.jid}'><show>dnd</show></presence>`);
+  await juliet.receives(messages('wake up'));
+});
+
 scenario('§5.1: held stanzas precede answers to requests after <active/>', async ({ actor }) => {
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });

@@ -1,5 +1,8 @@
 /** XEP-0441: Message Archive Management Preferences. */
+import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
+import type { Element } from '../../src/server/xml/element.js';
+import { bareForm, desktopForm, typedForm, wholeForm } from './client-forms.js';
 import { type Peer, scenario } from './dialogue.js';
 import { befriends, refusal } from './phrases.js';
 
@@ -108,6 +111,29 @@ scenario('§2.2 a command for more preferences', async ({ actor }) => {
   );
   await romeo.sends(get);
   await romeo.receives(`<iq type='result' id='g'>${prefs('roster', '', jid('tybalt@localhost'))}</iq>`);
+});
+
+scenario('§2.2 the form of the command, as clients return it', async ({ actor }) => {
+  const romeo = await actor('romeo@localhost/orchard');
+  const executes = async (attributes: string, form = ''): Promise<Element> => {
+    await romeo.sends(
+      `<iq type='set' id='c' to='romeo@localhost'>
+        <command xmlns='${NS.commands}' node='urn:xmpp:mam#configure' ${attributes}>${form}</command></iq>`,
+    );
+    return (await romeo.receives(`<iq type='result' id='c'/>`)).getChild('command', NS.commands)!;
+  };
+  await romeo.sends(set(prefs('roster', jid('juliet@localhost') + jid('nurse@localhost'), jid('tybalt@localhost'))));
+  await romeo.receives(`<iq type='result' id='s'/>`);
+  let before: string | undefined;
+  for (const fill of [bareForm, desktopForm, typedForm, wholeForm]) {
+    const command = await executes(`action='execute'`);
+    const form = command.getChild('x', NS.dataForms)!;
+    before ??= form.toString();
+    assert.equal(form.toString(), before);
+    const returned = fill(form, {});
+    await executes(`sessionid='${command.attrs.sessionid}' action='complete'`, returned.toString());
+  }
+  assert.equal((await executes(`action='execute'`)).getChild('x', NS.dataForms)!.toString(), before);
 });
 
 scenario(

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { afterEach, describe, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type Delivery, Inbox } from '../../src/server/cluster/inbox.js';
 import { Link } from '../../src/server/cluster/link.js';
@@ -14,11 +14,18 @@ export interface NetworkUnderTest {
   readonly addresses: readonly [string, string];
   /** Ends all wires. */
   cut(): void;
+  close?(): Promise<void>;
 }
 
 const verona = { id: 'verona', epoch: 3 };
 const padua = { id: 'padua', epoch: 5 };
-const settings = { mostUnconfirmed: 2 ** 20, view: () => 1 };
+const cluster = 'the houses';
+const settings = {
+  mostUnconfirmed: 2 ** 20,
+  view: () => ({ version: 1, cluster }),
+  refused: () => {},
+  gone: () => {},
+};
 
 interface Handling {
   receive?(delivery: Delivery): void | Promise<void>;
@@ -35,6 +42,7 @@ function joined(
   const failures: unknown[] = [];
   const inbox = new Inbox({
     self: padua,
+    cluster: () => cluster,
     receiver: {
       receive(delivery) {
         arrived.push({ to: delivery.to, payload: delivery.payload });
@@ -77,9 +85,9 @@ function joined(
 }
 
 /** A promise with its resolve function. */
-function gate(): { readonly promise: Promise<void>; resolve(): void } {
-  let resolve = (): void => {};
-  const promise = new Promise<void>((open) => {
+function gate<T = void>(): { readonly promise: Promise<T>; resolve(value: T): void } {
+  let resolve = (_: T): void => {};
+  const promise = new Promise<T>((open) => {
     resolve = open;
   });
   return { promise, resolve };
@@ -99,13 +107,25 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
 }
 
 /** What every network promises to links. `make` gives a new one; by `faults` it delays and cuts, if it can. */
-export function linkContract(name: string, make: (faults?: { readonly seed: number }) => NetworkUnderTest): void {
+export function linkContract(
+  name: string,
+  open: (faults?: { readonly seed: number }) => NetworkUnderTest | Promise<NetworkUnderTest>,
+): void {
   describe(`${name}: links`, () => {
     let repeated = 0;
+    const opened: NetworkUnderTest[] = [];
+    const make = async (faults?: { readonly seed: number }): Promise<NetworkUnderTest> => {
+      const under = await open(faults);
+      opened.push(under);
+      return under;
+    };
+    afterEach(async () => {
+      for (const under of opened.splice(0)) await under.close?.();
+    });
     for (const seed of [1, 2, 3, 4]) {
       test(`each address gets all frames once and in order, across lost wires (seed ${seed})`, async () => {
         const random = mulberry32(seed);
-        const under = make({ seed });
+        const under = await make({ seed });
         const { send, inbox, arrived, failures, end } = joined(under, {
           // Some handlers take a while, and some writes are durable later.
           receive: (delivery) => {
@@ -137,7 +157,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
     test('a frame is confirmed once it is handled and its writes are durable', async () => {
       const handled = gate();
       const durable = gate();
-      const { send, link, end } = joined(make(), {
+      const { send, link, end } = joined(await make(), {
         receive: (delivery) => {
           delivery.acknowledgeAfter(durable.promise);
           return handled.promise;
@@ -155,7 +175,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
 
     test('a slow handler of one address delays no other', async () => {
       const slow = gate();
-      const { send, arrived, end } = joined(make(), {
+      const { send, arrived, end } = joined(await make(), {
         receive: ({ to }) => (to[0]!.startsWith('nurse') ? slow.promise : undefined),
       });
       const waiting = [send('nurse@capulet.example/a', '1'), send('nurse@capulet.example/b', '2')];
@@ -169,7 +189,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
 
     test('a failed handler is reported at the receiver, and affects no later frame', async () => {
       let isFirst = true;
-      const { send, failures, end } = joined(make(), {
+      const { send, failures, end } = joined(await make(), {
         receive: (delivery) => {
           delivery.acknowledgeAfter(Promise.reject(new Error('not durable')));
           const wasFirst = isFirst;
@@ -185,7 +205,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
     });
 
     test('several addressees in one frame, whatever their characters', async () => {
-      const { send, arrived, end } = joined(make());
+      const { send, arrived, end } = joined(await make());
       const to = ['rømeo@montague.example/ä', 'rømeo@montague.example/😀 "<&', 'rømeo@montague.example'];
       const payload = '<message>\u0000\u{10ffff}ﬀ</message>';
       await send(to, payload).confirmed;
@@ -194,7 +214,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
     });
 
     test('a frame with many addressees is sent once, and a turn is one write', async () => {
-      const under = make();
+      const under = await make();
       const written: number[] = [];
       const network: Network = {
         listen: (address, accept) => under.network.listen(address, accept),
@@ -223,7 +243,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
 
     test('the queue for a peer is bounded, and drains with its confirmations', async () => {
       const handled = gate();
-      const { send, link, arrived, end } = joined(make(), { receive: () => handled.promise }, 10_000);
+      const { send, link, arrived, end } = joined(await make(), { receive: () => handled.promise }, 10_000);
       const sent: Parcel[] = [];
       for (let n = 0; link.hasRoom; n++) sent.push(send('nurse@capulet.example', `${n} ${'x'.repeat(900)}`));
       assert.ok(sent.length >= 9 && sent.length <= 11);
@@ -250,7 +270,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
 
     test('frames that a peer has not started are withdrawn by a drain, and not handled by it', async () => {
       const begun = gate();
-      const { send, link, arrived, end } = joined(make({ seed: 9 }), {
+      const { send, link, arrived, end } = joined(await make({ seed: 9 }), {
         receive: ({ to }) => (to[0]!.startsWith('juliet') ? begun.promise : undefined),
       });
       const all = ['1', '2', '3'].map((payload) => send('juliet@capulet.example', payload));
@@ -272,7 +292,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
 
     test('nothing is handled for a slot before the node acts for it', async () => {
       let acts = false;
-      const { send, inbox, arrived, end } = joined(make(), { acts: () => acts });
+      const { send, inbox, arrived, end } = joined(await make(), { acts: () => acts });
       const { confirmed } = send('juliet@capulet.example', '1');
       assert.equal(await isSettled(confirmed), false);
       assert.deepEqual(arrived, []);
@@ -284,7 +304,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
     });
 
     test('the pending frames of a closed link keep their origin', async () => {
-      const { send, link, end } = joined(make(), { acts: () => false });
+      const { send, link, end } = joined(await make(), { acts: () => false });
       send('juliet@capulet.example', '1');
       send('juliet@capulet.example', '2');
       for (let n = 0; n < 5; n++) await turn();
@@ -299,16 +319,20 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
       end();
     });
 
-    test('other epochs, other members and other protocols are ignored', async () => {
-      const under = make();
+    test('other epochs, other members and other clusters are refused, and the difference is named', async () => {
+      const under = await make();
       const { arrived, end } = joined(under);
       const refused = [
-        { self: { id: 'verona', epoch: 2 }, peer: padua },
-        { self: { id: 'mantua', epoch: 3 }, peer: padua },
-        { self: verona, peer: { id: 'padua', epoch: 4 } },
-      ].map(({ self, peer }) => {
+        { self: { id: 'verona', epoch: 2 }, peer: padua, why: 'verona (epoch 2) is not a member' },
+        { self: { id: 'mantua', epoch: 3 }, peer: padua, why: 'mantua (epoch 3) is not a member' },
+        { self: verona, peer: { id: 'padua', epoch: 4 }, why: 'padua (epoch 4) is now node padua (epoch 5)' },
+        { self: verona, peer: padua, cluster: 'others', why: 'verona is of another cluster than node padua' },
+      ].map(({ self, peer, why, cluster: other = cluster }) => {
+        const reason = gate<string>();
         const link = new Link({
           ...settings,
+          view: () => ({ version: 1, cluster: other }),
+          refused: reason.resolve,
           self,
           peer: { ...peer, address: under.addresses[1] },
           network: under.network,
@@ -316,8 +340,9 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
         });
         const parcel = new Parcel(['juliet@capulet.example'], slotOf('juliet@capulet.example'), 'forged', false);
         link.send(parcel);
-        return { link, parcel };
+        return { link, parcel, why, reason: reason.promise };
       });
+      for (const { reason, why } of refused) assert.ok((await reason).includes(why), await reason);
       for (const { parcel } of refused) assert.equal(await isSettled(parcel.confirmed), false);
       assert.deepEqual(arrived, []);
       for (const { link } of refused) assert.notEqual(link.downSince, undefined);
@@ -326,7 +351,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
     });
 
     test('invalid bytes close the wire, and affect nothing else', async () => {
-      const under = make();
+      const under = await make();
       const { send, failures, end } = joined(under);
       await send('juliet@capulet.example', '1').confirmed;
       const ended = gate();
@@ -339,7 +364,7 @@ export function linkContract(name: string, make: (faults?: { readonly seed: numb
     });
 
     test('an unreachable peer is known to be down, and gets everything later', async () => {
-      const under = make();
+      const under = await make();
       const link = new Link({
         ...settings,
         self: verona,

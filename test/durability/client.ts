@@ -48,8 +48,8 @@ export interface End {
   readonly reset: boolean;
 }
 
-/** Patience with one answer of the server, in ms. */
-const patience = 10_000;
+/** Patience with one answer of the server, in ms: on a connection that has gone silent none comes, and another is tried. */
+const patience = 20_000;
 
 export class Client {
   readonly bare: string;

@@ -9,12 +9,10 @@ import { test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
-import { ServerProcess, within } from '../interop/server.js';
+import { patience, ServerProcess, within } from '../interop/server.js';
 import { Client } from './client.js';
 import { password } from './world.js';
 
-/** In ms. */
-const patience = 15_000;
 const room = 'hall@conference.localhost';
 const names = ['juliet', 'romeo', 'nurse'] as const;
 
@@ -125,7 +123,7 @@ const hasBody = (stanza: Element): boolean => stanza.getChild('body') !== undefi
 const gone = (from: string) => (stanza: Element) =>
   stanza.name === 'presence' && stanza.attrs.type === 'unavailable' && stanza.attrs.from === from;
 
-test('idle clients resume, others start a new session', { timeout: 60_000 }, async (t) => {
+test('idle clients resume, others start a new session', { timeout: 180_000 }, async (t) => {
   server = await start();
   t.after(() => server.close());
   const juliet = new Actor('juliet@localhost/balcony', [

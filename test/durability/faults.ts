@@ -14,14 +14,12 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
-import { type ServerProcess, within } from '../interop/server.js';
+import { patience, type ServerProcess, within } from '../interop/server.js';
 import { Client } from './client.js';
 import { Disk, smallDisk } from './disk.js';
 import { serve } from './rounds.js';
 import { password } from './world.js';
 
-/** Patience with a burst and its answers, in ms: a lock is waited for 5 s. */
-const patience = 30_000;
 const room = 'hall@conference.localhost';
 
 type Kind = 'chat' | 'room' | 'private' | 'contact' | 'pep';
@@ -232,7 +230,7 @@ async function restart(server: ServerProcess, client: Client): Promise<void> {
 /** Logged errors other than storage failures. */
 function isUnexpected(line: string): boolean {
   const { err, msg } = JSON.parse(line) as { err?: { type?: string; code?: string }; msg?: string };
-  return err?.type !== 'StorageError' && !/write-ahead log|goes on failing/.test(msg ?? '');
+  return err?.type !== 'StorageError' && !/write-ahead log|goes on failing|the storage works again/.test(msg ?? '');
 }
 
 const databaseOf = ({ data }: ServerProcess): string => join(data, 'waxwing.sqlite');
@@ -245,7 +243,7 @@ async function started(t: TestContext, data?: string): Promise<ServerProcess> {
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-test('a full disk', { timeout: 120_000 }, async (t) => {
+test('a full disk', { timeout: 180_000 }, async (t) => {
   const disk = smallDisk('24m');
   if (typeof disk === 'string') return t.skip(disk);
   const ballast = join(disk.place, 'ballast');
@@ -257,7 +255,7 @@ test('a full disk', { timeout: 120_000 }, async (t) => {
   });
 });
 
-test('a full disk, on which the server is killed and started', { timeout: 120_000 }, async (t) => {
+test('a full disk, on which the server is killed and started', { timeout: 180_000 }, async (t) => {
   const disk = smallDisk('24m');
   if (typeof disk === 'string') return t.skip(disk);
   const ballast = join(disk.place, 'ballast');
@@ -281,7 +279,7 @@ function fill(ballast: string, place: string): void {
   writeFileSync(ballast, Buffer.alloc(Math.max(0, free - 2 ** 20), 1));
 }
 
-test('files that cannot grow', { timeout: 120_000 }, async (t) => {
+test('files that cannot grow', { timeout: 180_000 }, async (t) => {
   const server = await started(t);
   const limit = (bytes: string) => execFileSync('prlimit', ['--pid', String(server.pid), `--fsize=${bytes}:unlimited`]);
   try {
@@ -296,7 +294,7 @@ test('files that cannot grow', { timeout: 120_000 }, async (t) => {
   });
 });
 
-test('a server that is stopped while its disk is full', { timeout: 120_000 }, async (t) => {
+test('a server that is stopped while its disk is full', { timeout: 180_000 }, async (t) => {
   const disk = smallDisk('24m');
   if (typeof disk === 'string') return t.skip(disk);
   const ballast = join(disk.place, 'ballast');
@@ -323,7 +321,7 @@ test('a server that is stopped while its disk is full', { timeout: 120_000 }, as
   await speaker.compare(true);
 });
 
-test('another process locks the database', { timeout: 120_000 }, async (t) => {
+test('another process locks the database', { timeout: 180_000 }, async (t) => {
   const server = await started(t);
   const script = fileURLToPath(new URL('../unit/storage-child.js', import.meta.url));
   let locker: ChildProcess;
@@ -340,7 +338,7 @@ test('another process locks the database', { timeout: 120_000 }, async (t) => {
   });
 });
 
-test('read-only files', { timeout: 120_000 }, async (t) => {
+test('read-only files', { timeout: 180_000 }, async (t) => {
   const disk = Disk.make(64);
   if (typeof disk === 'string') return t.skip(disk);
   const server = await started(t, join(disk.place, 'data'));
@@ -362,7 +360,7 @@ const breakages: readonly (readonly [string, (disk: Disk) => void])[] = [
   ['a failing disk', (disk) => disk.shutdown()],
 ];
 for (const [title, fail] of breakages)
-  test(title, { timeout: 120_000 }, async (t) => {
+  test(title, { timeout: 180_000 }, async (t) => {
     const disk = Disk.make(64);
     if (typeof disk === 'string') return t.skip(disk);
     const server = await started(t, join(disk.place, 'data'));
@@ -378,7 +376,7 @@ for (const [title, fail] of breakages)
     });
   });
 
-test('a damaged database', { timeout: 120_000 }, async (t) => {
+test('a damaged database', { timeout: 180_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'waxwing-damaged-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const server = await started(t, folder);

@@ -5,14 +5,12 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Element } from '../../src/server/xml/element.js';
+import { patience } from '../interop/server.js';
 import { Client } from './client.js';
 import type { Random } from './random.js';
 
 export const password = 'pencil';
 const roomService = 'conference.localhost';
-/** Until everything has arrived, in ms. */
-const patience = 30_000;
-
 export const addressOf = (n: number): string => `user${n}@localhost`;
 export const roomOf = (n: number): string => `hall${n}@${roomService}`;
 

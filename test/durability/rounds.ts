@@ -2,18 +2,23 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { unlimitedRate } from '../compliance/phrases.js';
 import { ServerProcess } from '../interop/server.js';
+import { withoutLimits } from '../interop/unlimited.js';
 import { changeling } from './newcomers.js';
 import type { Random } from './random.js';
 import { type Cast, password, type World } from './world.js';
 
+/** What has warnings and errors. */
+interface Logging {
+  takeLog(): string[];
+}
+
 /** How a round ends: the server with it, and another has begun when it resolves. */
-export interface Ending {
+export interface Ending<Server extends Logging = ServerProcess> {
   readonly name: string;
   /** After an orderly stop no session is lost, and nothing is duplicated. */
   readonly inOrder: boolean;
-  end(server: ServerProcess): Promise<void>;
+  end(server: Server): Promise<void>;
 }
 
 /** Everybody that a world can have, with all kinds of habits. */
@@ -43,49 +48,14 @@ export function serve(
       ...Object.fromEntries(addresses.map((address) => [address, password])),
       'pia@localhost': changeling.password,
     },
-    config: {
-      auth: {
-        scram_iterations: 4096,
-        password_min_length: 4,
-        attempts_per_stream: 'unlimited',
-        failures_per_address: 'unlimited',
-        failures_per_account: 'unlimited',
-      },
-      c2s: { allow_plain_tcp_on_loopback: true, allow_sasl_plain_without_tls: true },
-      limits: {
-        offline_messages: 'unlimited',
-        sessions_per_account: 'unlimited',
-        rate: unlimitedRate,
-        rate_account: {
-          ...unlimitedRate,
-          answer_bytes_per_second: 'unlimited',
-          answer_byte_burst: 'unlimited',
-          cpu_ms_per_second: 'unlimited',
-          cpu_ms_burst: 'unlimited',
-        },
-        rate_unauthenticated: { stanzas_per_second: 'unlimited', stanza_burst: 'unlimited' },
-      },
-      modules: {
-        disabled: ['proxy65'], // it has a port of its own
-        offline: { bytes: 'unlimited' },
-        muc: { lock_new_rooms: false, defaults: { persistent: true } },
-        register: { open: true, per_address: 'unlimited', in_all: 'unlimited' },
-        strangers: { local_users: 'known' }, // otherwise messages of unknown senders are held
-      },
-      stream_management: {
-        queue_stanzas: 100_000,
-        queue_bytes: '64 MiB',
-        hibernated_per_account: 100,
-        snapshot_after_seconds: 0,
-      },
-    },
+    config: withoutLimits,
   });
 }
 
 /** One round: load, a fault in the midst of it, more load, and then the books. */
-export async function round(
+export async function round<Server extends Logging>(
   t: TestContext,
-  { server, world, random, ending }: { server: ServerProcess; world: World; random: Random; ending: Ending },
+  { server, world, random, ending }: { server: Server; world: World; random: Random; ending: Ending<Server> },
 ): Promise<void> {
   if (world.isBroken) return t.skip('a round before has failed');
   world.isBroken = true;

@@ -11,7 +11,7 @@ import { test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { WebSocket } from 'ws';
 import { NS } from '../../src/server/stanza/ns.js';
-import { type ServerProcess, within } from '../interop/server.js';
+import { patience, type ServerProcess, within } from '../interop/server.js';
 import { randomFrom } from './random.js';
 import { cast, type Ending, round, seedOf, serve } from './rounds.js';
 import { World } from './world.js';
@@ -19,12 +19,10 @@ import { World } from './world.js';
 const seed = seedOf();
 const rounds = Number(process.env.ROUNDS ?? (process.env.CI === undefined ? 20 : 3));
 const random = randomFrom(seed);
-/** Patience with the end of a connection, in ms. */
-const patience = 15_000;
 /** Sessions end only by the server's shutdown. */
 const faithful = cast.filter(([, habit]) => habit !== 'fickle');
 
-test(`${rounds} stops, seed ${seed}`, { timeout: 60_000 + rounds * 40_000 }, async (t) => {
+test(`${rounds} stops, seed ${seed}`, { timeout: 180_000 + rounds * 40_000 }, async (t) => {
   const server = await serve();
   t.after(() => server.close());
   const port = () => server.port('c2s');
@@ -98,7 +96,7 @@ async function stream(name: string, socket: Socket, says: readonly string[], unt
     socket.once('error', reject);
     socket.once('end', () => resolve(received));
   });
-  return { name, sent: within(patience * 2, `the end of ${name}`, () => sent) };
+  return { name, sent: within(patience, `the end of ${name}`, () => sent) };
 }
 
 /** RFC 7395. */
@@ -116,5 +114,5 @@ async function framed(server: ServerProcess): Promise<Bystander> {
   });
   socket.send(`<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`);
   await once(socket, 'message');
-  return { name: 'who comes by WebSocket', sent: within(patience * 2, 'the end of a WebSocket', () => sent) };
+  return { name: 'who comes by WebSocket', sent: within(patience, 'the end of a WebSocket', () => sent) };
 }

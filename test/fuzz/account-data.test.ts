@@ -9,7 +9,7 @@ import roster from '../../src/modules/rfc-6121-roster/index.js';
 import privateStorage from '../../src/modules/xep-0049-private.js';
 import vcard from '../../src/modules/xep-0054-vcard.js';
 import pubsub from '../../src/modules/xep-0060-pubsub/index.js';
-import clientCaps from '../../src/modules/xep-0115-client-caps.js';
+import clientCaps from '../../src/modules/xep-0115-client-caps/index.js';
 import vcard4 from '../../src/modules/xep-0292-vcard4/index.js';
 import mam from '../../src/modules/xep-0313-mam/index.js';
 import avatars from '../../src/modules/xep-0398-avatars.js';

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { NS } from '../../src/server/stanza/ns.js';
 import type { Device, Page, Query } from './device.js';
+import { patience } from './server.js';
 import { Stage, without } from './stage.js';
 import { steps } from './steps.js';
 import { type Way, ways } from './ways.js';
@@ -183,7 +184,7 @@ async function pages(device: Device, query: Query): Promise<Told[]> {
 
 /** Asks again until there is a result: for changes without a notification. */
 async function until<T>(look: () => Promise<T | undefined>): Promise<T> {
-  for (const end = Date.now() + 10_000; ; ) {
+  for (const end = Date.now() + patience; ; ) {
     const found = await look();
     if (found !== undefined) return found;
     assert.ok(Date.now() < end, 'it does not come to be');

@@ -20,7 +20,7 @@ test('slixmpp sends and receives bytes through the proxy', { skip: without('slix
     size: 5_000_000,
   };
   const program = [join(sources, 'slixmpp_bytestream.py'), JSON.stringify(options)];
-  const { stdout } = await promisify(execFile)(join(installed, 'venv/bin/python'), program, { timeout: 60_000 });
+  const { stdout } = await promisify(execFile)(join(installed, 'venv/bin/python'), program, { timeout: 180_000 });
   const { proxies, sent, taken, answered, heard } = JSON.parse(stdout) as Record<string, unknown>;
   assert.deepEqual(proxies, ['proxy.localhost']);
   assert.equal(taken, sent);

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { installed, sources } from './libraries.js';
-import { within } from './server.js';
+import { patience, within } from './server.js';
 import { Stage, without } from './stage.js';
 import { ways } from './ways.js';
 
@@ -28,12 +28,12 @@ async function starts(): Promise<() => Promise<void>> {
   const child = spawn(join(installed, 'venv/bin/python'), program, { stdio: ['pipe', 'pipe', 'inherit'] });
   const exited = once(child, 'exit');
   const line = once(createInterface(child.stdout), 'line') as Promise<[string]>;
-  const [said] = await within(20_000, 'the start of the component', () => line);
+  const [said] = await within(patience, 'the start of the component', () => line);
   const { kind, categories } = JSON.parse(said) as { kind: string; categories: string[] };
   assert.deepEqual([kind, categories.includes('server')], ['started', true]);
   return async () => {
     child.stdin.end();
-    await within(20_000, 'the end of the component', () => exited);
+    await within(patience, 'the end of the component', () => exited);
   };
 }
 

@@ -86,7 +86,7 @@ async function startCoturn(): Promise<Turn> {
 function relay(port: number, username: string, password: string, ...more: string[]): Promise<string> {
   const parameters = ['-y', '-c', '-n', '20', '-m', '2', '-p', String(port), '-u', username, '-w', password, ...more];
   return new Promise((resolve) => {
-    execFile('turnutils_uclient', [...parameters, '127.0.0.1'], { timeout: 60_000 }, (_, stdout, stderr) =>
+    execFile('turnutils_uclient', [...parameters, '127.0.0.1'], { timeout: 180_000 }, (_, stdout, stderr) =>
       resolve(`${stdout}${stderr}`),
     );
   });

@@ -1,4 +1,5 @@
 /** What the tests request of a client library: one device of one account, in terms common to all libraries. */
+import { patience } from './server.js';
 
 /** Received events, in terms common to all libraries. */
 export type Happening =
@@ -72,9 +73,6 @@ export interface Archived {
 
 type Kind = Happening['kind'];
 type Of<K extends Kind> = Extract<Happening, { kind: K }>;
-
-/** Timeout for expected events, in ms. */
-const patience = 10_000;
 
 /** Events that no test has consumed. */
 export class Inbox {

@@ -13,6 +13,8 @@ const stage = Stage.forThisFile({ auth: { anonymous: true } });
 
 const port = (kind: ListenerKind): number => stage.port(kind);
 const webSocket = () => `ws://localhost:${port('http')}/xmpp-websocket`;
+const bosh = () => `http://localhost:${port('http')}/http-bind`;
+const secureBosh = () => `https://localhost:${port('https')}/http-bind`;
 const secureWebSocket = () => `wss://localhost:${port('https')}/xmpp-websocket`;
 
 function login(
@@ -22,7 +24,7 @@ function login(
   make: (account: Account) => Device | Promise<Device>,
   secret?: typeof hardPassword,
 ): void {
-  test(`${title} by ${mechanism}`, { skip: without(program), timeout: 60_000 }, async () => {
+  test(`${title} by ${mechanism}`, { skip: without(program), timeout: 180_000 }, async () => {
     const account = stage.account('login', secret);
     const device = await stage.keep(make(account));
     await device.online();
@@ -50,7 +52,7 @@ for (const [name, service] of Object.entries(services)) {
   login(`xmpp.js, ${name}`, 'javascript', 'ANONYMOUS', (account) =>
     xmppJs({ ...account, service: service(), anonymous: true }),
   );
-  test(`xmpp.js, ${name}, by a token (XEP-0484)`, { skip: without('javascript'), timeout: 60_000 }, async () => {
+  test(`xmpp.js, ${name}, by a token (XEP-0484)`, { skip: without('javascript'), timeout: 180_000 }, async () => {
     const tokens: NonNullable<XmppJsOptions['tokens']> = {};
     const options = { ...stage.account('token'), service: service(), tokens, clientId: crypto.randomUUID() };
     const first = await stage.keep(xmppJs(options));
@@ -94,6 +96,13 @@ for (const [only, mechanism] of [
 login('Strophe.js, WebSocket without TLS', 'javascript', 'SCRAM-SHA-512', (account) =>
   strophe({ ...account, service: webSocket() }),
 );
+for (const [name, service] of [
+  ['BOSH', secureBosh],
+  ['BOSH without TLS', bosh],
+] as const) {
+  login(`Strophe.js, ${name}`, 'javascript', 'SCRAM-SHA-512', (account) => strophe({ ...account, service: service() }));
+  login(`StanzaJS, ${name}`, 'javascript', 'SCRAM-SHA-256', (account) => stanzaJs({ ...account, service: service() }));
+}
 login(
   'Strophe.js, with a hard password,',
   'javascript',

@@ -105,7 +105,7 @@ describe('slixmpp with OMEMO', { skip: without('slixmpp'), concurrency: false },
 });
 
 describe('Profanity with OMEMO', { skip: without('profanity') || without('slixmpp') }, () => {
-  test('and slixmpp', { timeout: 90_000 }, async (t) => {
+  test('and slixmpp', { timeout: 180_000 }, async (t) => {
     const account = stage.account('desk');
     const romeo = await device(stage.account('home'));
     await romeo.online();

@@ -4,6 +4,7 @@ import { after, describe, test } from 'node:test';
 import type { Device } from './device.js';
 import { Profanity } from './profanity.js';
 import type { Relay } from './relay.js';
+import { patience } from './server.js';
 import { Stage, without } from './stage.js';
 import { steps } from './steps.js';
 import { ways } from './ways.js';
@@ -19,7 +20,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
   let own: string;
   let other: string;
   const account = stage.account('desk');
-  const step = steps(90_000);
+  const step = steps(180_000);
   after(() => profanity?.quits());
 
   step('logs in once the certificate is accepted', async () => {
@@ -114,7 +115,7 @@ describe('Profanity, in rooms', { skip, concurrency: false }, () => {
   const account = stage.account('desk');
   const room = 'globe@conference.localhost';
   const other = 'verona@conference.localhost';
-  const step = steps(90_000);
+  const step = steps(180_000);
   after(() => profanity?.quits());
 
   step('creates a members-only room, and invites', async () => {
@@ -203,7 +204,7 @@ describe('Profanity, in rooms', { skip, concurrency: false }, () => {
   });
 });
 
-test('Profanity reads its archive (XEP-0313)', { skip, timeout: 60_000 }, async (t) => {
+test('Profanity reads its archive (XEP-0313)', { skip, timeout: 180_000 }, async (t) => {
   const account = stage.account('elsewhere');
   const elsewhere = await stage.keep(ways.stanzaJs.device(account, stage.port('https')));
   const romeo = await stage.keep(ways.xmppJsTls.device(stage.account('home'), stage.port('c2s_tls')));
@@ -223,7 +224,7 @@ test('Profanity reads its archive (XEP-0313)', { skip, timeout: 60_000 }, async 
   await profanity.sees(/first <things> first.*and last.*so it is/s);
 });
 
-test('Profanity, direct TLS', { skip, timeout: 60_000 }, async (t) => {
+test('Profanity, direct TLS', { skip, timeout: 180_000 }, async (t) => {
   const account = stage.account('desk');
   const profanity = await Profanity.start();
   t.after(() => profanity.quits());
@@ -241,7 +242,7 @@ async function pings(profanity: Profanity): Promise<void> {
 
 /** Asks again until it holds: for changes without a notification. */
 async function until(isSo: () => Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 15_000; !(await isSo()); )
+  for (const end = Date.now() + patience; !(await isSo()); )
     assert.ok(Date.now() < end, `it does not come to be: ${isSo}`);
 }
 

@@ -7,11 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Account } from './device.js';
+import { patience } from './server.js';
 
 const run = promisify(execFile);
-
-/** Timeout for expected text, in ms. */
-const patience = 15_000;
 
 export class Profanity {
   readonly #home: string;

@@ -4,14 +4,16 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type ConnectOptions, connectionOf, type Peer, Stage } from '../compliance/dialogue.js';
-import { within } from './server.js';
+import { temporaryFolders } from './nginx.js';
+import { freePorts } from './ports.js';
+import { patience, within } from './server.js';
 import { certificate } from './stage.js';
 
 const client = '127.7.0.1';
@@ -22,15 +24,6 @@ const place = (program: string): string | undefined =>
     .map((folder) => join(folder, program))
     .find((file) => existsSync(file));
 const absent = ['haproxy', 'nginx'].filter((program) => place(program) === undefined);
-
-/** Free ports of 127.0.0.1. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
-  return ports;
-}
 
 /** Resolves once all ports are listened on. */
 async function listening(program: string, child: ChildProcess, ports: readonly number[]): Promise<void> {
@@ -45,7 +38,7 @@ async function listening(program: string, child: ChildProcess, ports: readonly n
         resolve(true);
       }).once('error', () => resolve(false));
     });
-  await within(10_000, `the start of ${program}`, async () => {
+  await within(patience, `the start of ${program}`, async () => {
     for (const port of ports)
       while (!(await accepts(port))) {
         assert.equal(child.exitCode, null, `${program} did not start: ${sent}`);
@@ -97,11 +90,7 @@ pid ${folder}/nginx.pid;
 events {}
 http {
   access_log off;
-  client_body_temp_path ${folder}/body;
-  proxy_temp_path ${folder}/proxy;
-  fastcgi_temp_path ${folder}/fastcgi;
-  uwsgi_temp_path ${folder}/uwsgi;
-  scgi_temp_path ${folder}/scgi;
+${temporaryFolders(folder)}
   server {
     listen 127.0.0.1:${ports.web} ssl;
     ssl_certificate ${both};

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Real clients and other servers against the server. Installs what is missing: npm and PyPI packages into .interop, and Debian
+# Real clients and other servers against the server. Installs what is missing: npm, PyPI and Go packages into .interop, and Debian
 # packages if it runs as root. A program that is not available fails the run if CI is true, and is skipped with a message otherwise.
 # Arguments choose test files by parts of their names: test/interop/run.sh profanity. Without arguments it runs all clients;
 # test/interop/run.sh federation runs the other servers (test/interop/federation/README.md).
@@ -66,7 +66,9 @@ need_clients() {
   command -v tmux >/dev/null || packages+=(tmux)
   command -v profanity >/dev/null || packages+=(profanity)
   command -v python3 >/dev/null || packages+=(python3)
+  command -v go-sendxmpp >/dev/null || packages+=(go-sendxmpp)
   command -v turnserver >/dev/null || packages+=(coturn)
+  command -v biboumi >/dev/null || packages+=(biboumi)
   command -v haproxy >/dev/null || packages+=(haproxy)
   command -v nginx >/dev/null || packages+=(nginx-light)
   python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
@@ -88,7 +90,7 @@ need_npm() {
 
 need_python() {
   local file=test/interop/requirements.txt
-  up_to_date python "$file" && "$place/venv/bin/python" -c 'import slixmpp, slixmpp_omemo' 2>/dev/null && return 0
+  up_to_date python "$file" && "$place/venv/bin/python" -c 'import slixmpp, slixmpp_omemo, aiohttp' 2>/dev/null && return 0
   echo "interop: installing slixmpp and its OMEMO from PyPI …" >&2
   rm -rf "$place/venv"
   { python3 -m venv "$place/venv" && "$place/venv/bin/pip" install --disable-pip-version-check -r "$file"; } \
@@ -106,6 +108,20 @@ need_slidge() {
   done_with slidge "$file"
 }
 
+# Pebble, an authority for tests of ACME.
+pebble=v2.10.3
+need_pebble() {
+  [ "$(cat "$place/pebble.stamp" 2>/dev/null)" = "$pebble" ] && return 0
+  command -v go >/dev/null || return 1
+  echo "interop: installing Pebble …" >&2
+  local program
+  for program in pebble pebble-challtestsrv; do
+    GOBIN=$place/bin go install "github.com/letsencrypt/pebble/v2/cmd/$program@$pebble" >"$place/pebble.log" 2>&1 ||
+      { cat "$place/pebble.log" >&2; return 1; }
+  done
+  echo "$pebble" >"$place/pebble.stamp"
+}
+
 node scripts/setup.mjs
 choose "$@"
 need_debian
@@ -116,8 +132,12 @@ if has_clients; then
   need_python || { missing 'what PyPI has' 'slixmpp'; without slixmpp; }
   need_slidge || { missing slidge 'slidge'; without slidge; }
   { command -v profanity && command -v tmux; } >/dev/null || { missing 'profanity or tmux' 'Profanity'; without profanity; }
+  command -v go-sendxmpp >/dev/null || { missing go-sendxmpp 'go-sendxmpp'; without go-sendxmpp; }
+  command -v biboumi >/dev/null || { missing biboumi 'biboumi'; without biboumi; }
   { command -v turnserver && command -v turnutils_uclient; } >/dev/null || missing coturn 'coturn'
   { command -v haproxy && command -v nginx; } >/dev/null || missing 'haproxy or nginx' 'proxies'
+  need_pebble || missing 'Go, or Pebble in Go,' 'certificates by ACME'
+  export PATH=$place/bin:$PATH
   # The clients verify the certificate; Node reads additional trusted certificates at startup.
   node dist/test/interop/certificate.js "$place"
   export NODE_EXTRA_CA_CERTS=$place/localhost.crt

@@ -6,12 +6,21 @@ import { createInterface } from 'node:readline';
 import { Jid } from '../../src/server/address/jid.js';
 import { createServer } from '../../src/server/index.js';
 import { takeClocks } from '../unit/clocks.js';
-import type { Ready, Settings } from './server.js';
+import { type Ready, restarts, type Settings } from './server.js';
 
 const { config, accounts, clock = 0 } = JSON.parse(process.argv[2]!) as Settings;
 const clocks = takeClocks();
 clocks.step(clock);
-const server = await createServer({ text: '', overrides: config, logTo: process.stderr });
+const server = await createServer({
+  text: '',
+  overrides: config,
+  logTo: process.stderr,
+  // As a supervisor sees it: whoever wants it to run starts it again.
+  halt: async () => {
+    await server.stop();
+    process.exit(restarts);
+  },
+});
 for (const [address, password] of Object.entries(accounts)) {
   const jid = Jid.parse(address);
   if (!(await server.accounts.exists(jid.bare))) await server.accounts.create(jid, password);

@@ -1,15 +1,14 @@
 /** Starts Waxwing as a process of its own on free ports of 127.0.0.1, and ends it: in order, or at once. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Bound, ListenerKind } from '../../src/server/listeners.js';
+import { freePort } from './ports.js';
 
 /** Commands for serve.ts. */
 export interface Settings {
@@ -19,6 +18,9 @@ export interface Settings {
   /** How far its wall clock is ahead of ours, in ms. */
   readonly clock?: number;
 }
+
+/** The exit code of a server that wants to be started again: other nodes of its cluster have expelled it. */
+export const restarts = 75;
 
 /** Output of serve.ts when it listens. */
 export interface Ready {
@@ -49,15 +51,6 @@ const usual = {
 
 type Listen = Readonly<Partial<Record<ListenerKind, readonly string[]>>>;
 
-/**
- * Ports below those that the system gives to connections: otherwise another process could get one while the server
- * restarts.
- */
-const lowestPort = 20_000;
-const highestPort = 32_000;
-/** Ports that this process gave to servers. */
-const given = new Set<number>();
-
 /** Replaces each port 0 by a free port. A restarted server then listens on the same addresses. */
 async function withPorts(listen: Listen): Promise<Listen> {
   const kinds = Object.entries(listen).map(async ([kind, places]) => [kind, await Promise.all(places.map(withPort))]);
@@ -66,31 +59,11 @@ async function withPorts(listen: Listen): Promise<Listen> {
 
 async function withPort(place: string): Promise<string> {
   const [, host] = /^(.*):0$/.exec(place) ?? [];
-  if (host === undefined) return place;
-  for (;;) {
-    const port = randomInt(lowestPort, highestPort);
-    if (given.has(port)) continue;
-    given.add(port);
-    if (await isFree(port, host)) return `${host}:${port}`;
-  }
+  return host === undefined ? place : `${host}:${await freePort(host.replace(/^\[|\]$/g, ''))}`;
 }
 
-async function isFree(port: number, host: string): Promise<boolean> {
-  const server = createServer();
-  try {
-    server.listen({ port, host: host.replace(/^\[|\]$/g, ''), exclusive: true });
-    await once(server, 'listening');
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return false;
-    throw error;
-  } finally {
-    await new Promise((resolve) => void server.close(resolve));
-  }
-}
-
-/** Patience with a server that starts or stops, in ms: one that takes longer hangs. */
-const patience = 20_000;
+/** Patience with whatever has to happen, in ms. A test takes this long only if it fails. */
+export const patience = 60_000;
 const program = fileURLToPath(new URL('./serve.js', import.meta.url));
 
 /** A server that can be ended and started again on the same data and ports. */
@@ -178,6 +151,22 @@ export class ServerProcess {
   get pid(): number {
     assert.ok(this.#process?.pid !== undefined, 'the server was not started');
     return this.#process.pid;
+  }
+
+  /** Stops the process where it is, until `thaw`. */
+  freeze(): void {
+    this.#process?.kill('SIGSTOP');
+  }
+
+  thaw(): void {
+    this.#process?.kill('SIGCONT');
+  }
+
+  /** Resolves with the exit code, or the signal, once the process is gone. */
+  async gone(): Promise<number | string | null> {
+    const child = this.#process!;
+    if (this.running) await within(patience, 'the end of the server', () => once(child, 'exit'));
+    return child.exitCode ?? child.signalCode;
   }
 
   /** The power goes, as far as the process knows of it. Resolves once it is gone. */

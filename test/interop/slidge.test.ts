@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { NS } from '../../src/server/stanza/ns.js';
 import { installed, sources } from './libraries.js';
-import { within } from './server.js';
+import { patience, within } from './server.js';
 import { Stage, without } from './stage.js';
 import { ways } from './ways.js';
 
@@ -54,7 +54,7 @@ test('slidge as a component', { skip: without('slixmpp') || without('slidge') },
   );
   const exited = once(slidge, 'exit');
   try {
-    await within(60_000, 'the contact of the gateway', () =>
+    await within(patience, 'the contact of the gateway', () =>
       device.inbox.next('presence', { from: juliet, type: 'available' }),
     );
     assert.deepEqual((await device.roster()).map(({ jid, name, subscription }) => [jid, name, subscription]).sort(), [
@@ -71,7 +71,7 @@ test('slidge as a component', { skip: without('slixmpp') || without('slidge') },
     );
   } finally {
     slidge.kill('SIGTERM');
-    await within(30_000, 'the end of slidge', () => exited);
+    await within(patience, 'the end of slidge', () => exited);
     await rm(home, { recursive: true, maxRetries: 5 });
   }
 });

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type Account, type Device, type Happening, Inbox, type Pep, type Rooms } from './device.js';
 import { installed, sources } from './libraries.js';
-import { within } from './server.js';
+import { patience, within } from './server.js';
 
 export interface SlixmppOptions extends Account {
   readonly port: number;
@@ -61,7 +61,7 @@ export function slixmpp(options: SlixmppOptions): Device {
       );
     });
     child.stdin!.write(`${JSON.stringify({ id, do: what, args })}\n`);
-    return within(20_000, `slixmpp: ${what}`, () => answered).catch((error: unknown) => {
+    return within(patience, `slixmpp: ${what}`, () => answered).catch((error: unknown) => {
       throw new Error(`${error}\n${complaints.slice(-20).join('\n')}`, { cause: error });
     });
   };

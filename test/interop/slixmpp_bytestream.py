@@ -45,7 +45,7 @@ async def main(options):
     await sender.online(options['port'])
     await taker.online(options['port'])
     data = os.urandom(options['size'])
-    stream = await sender['xep_0065'].handshake(taker.boundjid, timeout=10)
+    stream = await sender['xep_0065'].handshake(taker.boundjid, timeout=60)
     stream.transport.write(data)
     other = await taker.stream
     while len(taker.received) < len(data):

@@ -424,7 +424,7 @@ class Device(ClientXMPP):
         muc = self.plugin['xep_0045']
         try:
             presence, _, _, _ = await muc.join_muc_wait(
-                JID(room), nick, maxstanzas=most, since=datetime.fromisoformat(since) if since else None, timeout=15)
+                JID(room), nick, maxstanzas=most, since=datetime.fromisoformat(since) if since else None, timeout=60)
         except XMPPError:
             # It counts itself among the occupants, and so tells of no invitation.
             muc.rooms[None].pop(room, None)

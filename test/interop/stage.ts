@@ -7,7 +7,7 @@ import type { ListenerKind } from '../../src/server/listeners.js';
 import type { Account, Device } from './device.js';
 import { installed } from './libraries.js';
 import { Relay } from './relay.js';
-import { ServerProcess, within } from './server.js';
+import { patience, ServerProcess, within } from './server.js';
 
 /** Created by run.sh; every client trusts it. */
 export const certificate = join(installed, 'localhost.crt');
@@ -19,8 +19,11 @@ export const hardPassword = 'Blümchen & <Söhne> 🌼';
 /** Programs that run.sh could not install. */
 const absent = (process.env.WAXWING_INTEROP_WITHOUT ?? '').split(' ');
 
+/** A program that some tests need. */
+type Needed = 'javascript' | 'slixmpp' | 'profanity' | 'slidge' | 'biboumi' | 'go-sendxmpp';
+
 /** For the option `skip` of tests. */
-export const without = (program: 'javascript' | 'slixmpp' | 'profanity' | 'slidge'): string | false =>
+export const without = (program: Needed): string | false =>
   absent.includes(program) ? `${program} is not installed` : false;
 
 const accounts = Array.from({ length: 60 }, (_, number) => `user${number}@localhost`);
@@ -53,7 +56,7 @@ export class Stage {
       for (const kind of ['c2s', 'c2s_tls', 'https', 'http'] as const) stage.#ways.set(kind, await stage.relay(kind));
     });
     after(async () => {
-      const ends = stage.#devices.map((device) => within(10_000, 'the end of a device', () => device.destroy()));
+      const ends = stage.#devices.map((device) => within(patience, 'the end of a device', () => device.destroy()));
       await Promise.allSettled(ends);
       for (const relay of stage.#relays) await relay.close();
       await stage.#server?.stop();

@@ -1,4 +1,4 @@
-/** StanzaJS (`stanza`): WebSocket; SCRAM-SHA-256, SCRAM-SHA-1, PLAIN; stream management. */
+/** StanzaJS (`stanza`): WebSocket and BOSH; SCRAM-SHA-256, SCRAM-SHA-1, PLAIN; stream management. */
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
@@ -135,7 +135,7 @@ interface Photo {
 }
 
 export interface StanzaJsOptions extends Account {
-  /** ws://host:port/path or wss://… */
+  /** ws://host:port/path or wss://…, or http:// for BOSH. */
   readonly service: string;
   /** Not these mechanisms. */
   readonly without?: readonly string[];
@@ -144,13 +144,14 @@ export interface StanzaJsOptions extends Account {
 export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
   const { bare, resource, password, service, without = [] } = options;
   const { createClient } = await library<{ createClient(options: object): Agent }>('stanza');
+  const isBosh = service.startsWith('http');
   const inbox = new Inbox(`${bare}/${resource} (StanzaJS)`);
   const agent = createClient({
     jid: bare,
     resource,
     password,
     server: 'localhost',
-    transports: { websocket: service, bosh: false },
+    transports: isBosh ? { websocket: false, bosh: service } : { websocket: service, bosh: false },
     autoReconnect: true,
     maxReconnectBackoff: 0.2,
   });
@@ -184,7 +185,7 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
     });
   });
   agent.on('raw:outgoing', (xml: string) => {
-    const chosen = /^<auth [^>]*mechanism="([^"]+)"/.exec(xml)?.[1];
+    const chosen = /<auth [^>]*mechanism="([^"]+)"/.exec(xml)?.[1];
     if (chosen !== undefined) mechanism = chosen;
   });
   // The content of a carbon is emitted as a message too; report it once, as a carbon.
@@ -249,6 +250,13 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
     },
     async offline() {
       isKnown = false;
+      if (isBosh) {
+        // The library writes once more after the end, and then reports no disconnection.
+        const ended = once(agent, 'bosh:terminate');
+        void agent.disconnect();
+        await ended;
+        return;
+      }
       const gone = once(agent, 'disconnected');
       await agent.disconnect();
       await gone;

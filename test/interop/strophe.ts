@@ -1,8 +1,10 @@
-/** Strophe.js: WebSocket; SCRAM-SHA-1 to -512; stream management. */
+/** Strophe.js: WebSocket and BOSH; SCRAM-SHA-1 to -512; stream management. */
 import { type Element, parse } from '../../src/server/xml/element.js';
 import { abilities, escaped, happenings } from './by-xml.js';
 import { type Account, type Device, Inbox } from './device.js';
 import { library } from './libraries.js';
+import { patience } from './server.js';
+import { provideXhr } from './xhr.js';
 
 interface Connection {
   jid: string;
@@ -33,7 +35,7 @@ interface Strophe {
 }
 
 export interface StropheOptions extends Account {
-  /** ws://host:port/path. */
+  /** ws://host:port/path, or http:// for BOSH. */
   readonly service: string;
   /** As Strophe calls its classes: SHA1, SHA256, SHA512, Plain. Default: all. */
   readonly only?: 'SHA1' | 'SHA256' | 'SHA384' | 'SHA512' | 'Plain';
@@ -43,6 +45,7 @@ export async function strophe(options: StropheOptions): Promise<Device> {
   const loaded = await library<Strophe & { default?: Strophe }>('strophe.js');
   const { Strophe, stx } = loaded.default ?? loaded;
   const { bare, resource, password, service, only } = options;
+  if (service.startsWith('http')) await provideXhr();
   const inbox = new Inbox(`${bare}/${resource} (Strophe.js)`);
   const connection = new Strophe.Connection(service, {
     enableStreamManagement: true,
@@ -53,7 +56,7 @@ export async function strophe(options: StropheOptions): Promise<Device> {
   let isWanted = false;
   let isKnown = false;
   connection.xmlOutput = (element) => {
-    const chosen = /^<auth [^>]*mechanism="([^"]+)"/.exec(Strophe.serialize(element))?.[1];
+    const chosen = /<auth [^>]*mechanism="([^"]+)"/.exec(Strophe.serialize(element))?.[1];
     if (chosen !== undefined) mechanism = chosen;
   };
   const put = (stanza: Node): boolean => {
@@ -91,7 +94,7 @@ export async function strophe(options: StropheOptions): Promise<Device> {
         node(`<iq type='${type}'${address}>${payload}</iq>`),
         (answer) => resolve(parse(Strophe.serialize(answer))),
         (error) => reject(new Error(error === null ? `no answer to ${payload}` : Strophe.serialize(error))),
-        10_000,
+        patience,
       );
     });
   const send = async (xml: string): Promise<void> => connection.send(node(xml));

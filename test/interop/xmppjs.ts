@@ -4,6 +4,7 @@ import { type Element, parse } from '../../src/server/xml/element.js';
 import { abilities, happenings } from './by-xml.js';
 import { type Account, type Device, Inbox } from './device.js';
 import { library } from './libraries.js';
+import { patience } from './server.js';
 
 type Xml = object;
 
@@ -81,7 +82,7 @@ function deviceOf(entity: Entity, xml: XmppJs['xml'], inbox: Inbox): Device {
   const errors: Error[] = [];
   entity.reconnect.delay = 200;
   // 2 s are not enough where the machine has other work.
-  entity.timeout = 15_000;
+  entity.timeout = patience;
   entity.on('error', (error) => errors.push(error));
   entity.on('send', (element) => {
     const chosen = /^<auth(?:enticate)? [^>]*mechanism="([^"]+)"/.exec(element.toString())?.[1];

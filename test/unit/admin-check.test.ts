@@ -13,9 +13,11 @@ import type { Finding } from '../../src/server/admin/check/finding.js';
 import { checkLimits } from '../../src/server/admin/check/limits.js';
 import { checkPorts } from '../../src/server/admin/check/ports.js';
 import { checkStorage } from '../../src/server/admin/check/storage.js';
+import { checkWeb } from '../../src/server/admin/check/web.js';
 import type { StatusData } from '../../src/server/admin/running.js';
 import { loadConfig } from '../../src/server/config/load.js';
 import { isPrivateName } from '../../src/server/config/public-names.js';
+import type { Config } from '../../src/server/config/schema.js';
 import type { DnsResolver } from '../../src/server/stream/s2s/lookups.js';
 import { ensureSelfSigned } from '../../src/server/tls/self-signed.js';
 import { openSqlite } from '../../src/storage/sqlite/index.js';
@@ -48,6 +50,62 @@ test('components that could take over a host, or act for accounts over the netwo
   assert.match(found[2]!.what, /mantua, which acts for accounts, may connect from 192\.0\.2\.0\/24/);
 });
 
+test('web clients find WebSocket', async () => {
+  const asked: string[] = [];
+  const config = configOf('[hosts."example.org"]\n[hosts.localhost]');
+  const look = async (answer: Response | Error, other: Partial<Config> = {}) => {
+    const [found, ...others] = await checkWeb({ config: { ...config, ...other }, running: undefined }, async (url) => {
+      asked.push(url);
+      if (answer instanceof Error) throw answer;
+      return answer;
+    });
+    assert.deepEqual(others, []);
+    return found && [found.level, found.what.replace(/^\S+ /, '')];
+  };
+  const link = '<Link rel="urn:xmpp:alt-connections:websocket" href="wss://example.org/ws"/>';
+  assert.deepEqual(await look(new Response(link)), ['ok', 'names WebSocket']);
+  assert.deepEqual(await look(new Response('<html>')), ['note', 'does not name WebSocket']);
+  assert.deepEqual(await look(new Response(' '.repeat(500_000) + link)), ['note', 'does not name WebSocket']);
+  assert.deepEqual(await look(new Response('', { status: 404 })), ['note', 'is answered with status 404']);
+  const refused = new TypeError('fetch failed', {
+    cause: Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }),
+  });
+  assert.deepEqual(await look(refused), ['note', 'cannot be read (ECONNREFUSED)']);
+  assert.deepEqual([...new Set(asked)], ['https://example.org/.well-known/host-meta']);
+  assert.equal(await look(refused, { modules: { ...config.modules, disabled: ['host_meta'] } }), undefined);
+  assert.equal(await look(refused, { listen: { ...config.listen, http: [], https: [] } }), undefined);
+});
+
+test('browsers reach the announced address, with a certificate that they accept', async () => {
+  const failed = (code: string) => new TypeError('fetch failed', { cause: Object.assign(new Error(code), { code }) });
+  const look = async (text: string, answer: Error | undefined, listening: StatusData['listening']) => {
+    const config = configOf(text);
+    const off = { ...config, modules: { ...config.modules, disabled: ['host_meta'] } };
+    const found = await checkWeb({ config: off, running: { listening } as unknown as StatusData }, async () => {
+      if (answer !== undefined) throw answer;
+      return new Response('', { status: 404 });
+    });
+    return found.map(({ level, what }) => `${level}: ${what}`);
+  };
+  const https = [{ kind: 'https', address: '::', port: 8443 }];
+  const host = '[hosts."example.org"]';
+  assert.deepEqual(await look(host, undefined, https), ['ok: https://example.org:8443 answers']);
+  const moved = `${host}\npublic_url = "https://chat.example.org"`;
+  assert.deepEqual(await look(moved, undefined, https), ['ok: https://chat.example.org answers']);
+  assert.deepEqual(await look(host, failed('ENOTFOUND'), []), [
+    'warning: https://example.org:5443 cannot be reached from this machine (ENOTFOUND)',
+  ]);
+  for (const code of [
+    'DEPTH_ZERO_SELF_SIGNED_CERT',
+    'ERR_TLS_CERT_ALTNAME_INVALID',
+    'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  ])
+    assert.deepEqual(await look(host, failed(code), https), [
+      `warning: https://example.org:8443 has a certificate that browsers refuse (${code})`,
+    ]);
+  assert.deepEqual(await look('[hosts.localhost]', undefined, https), []);
+});
+
 describe('DNS', () => {
   const zone = (records: Record<string, readonly string[]>): DnsResolver => ({
     srv: async (name) =>
@@ -57,8 +115,11 @@ describe('DNS', () => {
       }),
     addresses: async (name) => records[name] ?? [],
   });
-  const look = (resolver: DnsResolver, text = '[hosts."example.org"]') =>
-    checkDns({ config: configOf(`${text}\n[listen]\nc2s_tls = ["*:443"]\nhttps = ["*:5443"]`) }, resolver);
+  const listen = '[listen]\nc2s_tls = ["*:443"]\nhttps = ["*:5443"]';
+  const look = async (resolver: DnsResolver, text = '[hosts."example.org"]') => {
+    const findings = await checkDns({ config: configOf(`${text}\n${listen}`), running: undefined }, { resolver });
+    return findings.filter(({ what }) => !/were not tried/.test(what));
+  };
 
   test('records that point to this server are ok', async () => {
     const findings = await look(
@@ -72,10 +133,43 @@ describe('DNS', () => {
   });
 
   test("without SRV records the host's own address is tried", async () => {
-    assert.deepEqual(levels(await look(zone({ 'example.org': ['2001:db8::1'] }))), ['ok']);
+    const found = await look(zone({ 'example.org': ['2001:db8::1'] }));
+    assert.deepEqual(levels(found), ['ok', 'note']);
+    // XEP-0368: clients use direct TLS only if a record names it.
+    assert.equal(found[1]!.advice, 'Add the record _xmpps-client._tcp.example.org. SRV 0 5 443 example.org.');
     const lost = await look(zone({}));
-    assert.deepEqual(levels(lost), ['error']);
-    assert.match(lost[0]!.advice!, /_xmpp-client\._tcp\.example\.org → this machine, port 5222/);
+    assert.deepEqual(levels(lost), ['error', 'note']);
+    assert.match(lost[0]!.advice!, /_xmpp-client\._tcp\.example\.org\. SRV 0 5 5222 TARGET\./);
+  });
+
+  test('clients, and an authority that wants a proof, reach the ports', async () => {
+    const asked: string[] = [];
+    const resolver = zone({
+      'SRV _xmpp-client._tcp.example.org': ['xmpp.example.org:5222'],
+      'SRV _xmpps-client._tcp.example.org': ['xmpp.example.org:443'],
+      'xmpp.example.org': ['192.0.2.1', '2001:db8::1'],
+      'example.org': ['192.0.2.80'],
+    });
+    const reach = async (address: string, port: number) => {
+      asked.push(`${address} ${port}`);
+      return port === 443 || port === 80 ? 'ECONNREFUSED' : undefined;
+    };
+    const config = configOf(`[hosts."example.org"]\n[tls.acme]\nagree_terms = true\n${listen}`);
+    const found = await checkDns({ config, running: {} as StatusData }, { resolver, reach });
+    assert.deepEqual(
+      found.slice(2).map(({ level, what }) => `${level}: ${what}`),
+      [
+        'ok: 192.0.2.1:5222 accepts connections',
+        'ok: [2001:db8::1]:5222 accepts connections',
+        'warning: 192.0.2.1:443 cannot be reached from this machine (ECONNREFUSED)',
+        'warning: [2001:db8::1]:443 cannot be reached from this machine (ECONNREFUSED)',
+        'warning: 192.0.2.80:80 cannot be reached from this machine (ECONNREFUSED)',
+      ],
+    );
+    assert.match(found.at(-1)!.why!, /^Authorities that issue certificates /);
+    const stopped = await checkDns({ config, running: undefined }, { resolver, reach });
+    assert.deepEqual(levels(stopped), ['ok', 'ok', 'note']);
+    assert.equal(asked.length, 5);
   });
 
   test('other ports, dead targets and denied services', async () => {
@@ -85,7 +179,7 @@ describe('DNS', () => {
         'a.example.org': ['192.0.2.1'],
       }),
     );
-    assert.deepEqual(levels(findings), ['warning', 'error']);
+    assert.deepEqual(levels(findings), ['warning', 'error', 'note']);
     assert.match(findings[0]!.what, /a\.example\.org:15222, but listen\.c2s has port 5222/);
     assert.match(findings[1]!.what, /b\.example\.org has no address/);
   });
@@ -107,17 +201,16 @@ describe('DNS', () => {
 });
 
 describe('certificates', () => {
+  const look = (config: ReturnType<typeof configOf>, now?: number, certificates: StatusData['certificates'] = []) =>
+    checkCertificates({ config, running: { certificates } as StatusData }, now);
+
   test('a self-signed one is ok for a private name, and a warning for others', async () => {
     const data = folder();
     const config = configOf('[hosts.localhost]\n[hosts."example.org"]', data);
-    assert.deepEqual(levels(await checkCertificates({ config })), ['ok', 'warning']);
+    assert.deepEqual(levels(await look(config)), ['ok', 'warning']);
     for (const host of ['localhost', 'example.org']) await ensureSelfSigned(join(data, 'certs'), [host]);
-    assert.deepEqual(levels(await checkCertificates({ config })), ['ok', 'warning']);
-    assert.deepEqual(levels(await checkCertificates({ config }, Date.now() + 900 * day)), [
-      'error',
-      'error',
-      'warning',
-    ]);
+    assert.deepEqual(levels(await look(config)), ['ok', 'warning']);
+    assert.deepEqual(levels(await look(config, Date.now() + 900 * day)), ['error', 'error', 'warning']);
   });
 
   test('an unusable one is an error, a readable key a warning', async () => {
@@ -126,9 +219,21 @@ describe('certificates', () => {
     const key = join(data, 'certs/localhost.key');
     chmodSync(key, 0o644);
     const config = configOf('[hosts.localhost]', data);
-    assert.deepEqual(levels(await checkCertificates({ config })), ['warning']);
+    assert.deepEqual(levels(await look(config)), ['warning']);
     writeFileSync(key, 'nonsense');
-    assert.deepEqual(levels(await checkCertificates({ config })), ['error']);
+    assert.deepEqual(levels(await look(config)), ['error']);
+  });
+
+  test('certificates that are ordered: the cause of a failure', async () => {
+    const config = configOf('[hosts.localhost]\n[hosts."example.org"]\n[tls.acme]\nagree_terms = true');
+    assert.deepEqual(levels(await look(config)), ['ok', 'warning']);
+    assert.deepEqual(levels(await checkCertificates({ config, running: undefined })), ['ok', 'note']);
+    const error = 'the authority could not verify example.org: connection refused';
+    const found = await look(config, undefined, [{ host: 'example.org', expires: '2026-01-01T00:00:00.000Z', error }]);
+    assert.deepEqual(levels(found), ['error', 'ok', 'warning']);
+    assert.match(found[0]!.what, /connection refused/);
+    const without = configOf('[hosts."example.org"]');
+    assert.match((await look(without))[0]!.advice!, /tls\.acme\.agree_terms = true/);
   });
 });
 
@@ -195,6 +300,20 @@ describe('storage', () => {
     const file = folder();
     writeFileSync(file, '');
     assert.deepEqual(levels(await look(file)), ['error']);
+  });
+
+  test('the folder of uploaded files', async () => {
+    const data = folder();
+    mkdirSync(data, { mode: 0o700 });
+    const elsewhere = join(folder(), 'files');
+    const findings = await look(data, `[storage.files]\nfolder = "${elsewhere}"`);
+    assert.equal(findings.filter(({ what }) => / free at /.test(what)).length, 2);
+    assert.ok(levels(findings).every((level) => level === 'ok'));
+    const file = folder();
+    writeFileSync(file, '');
+    const wrong = await look(data, `[storage.files]\nfolder = "${join(file, 'files')}"`);
+    const found = wrong.find(({ level }) => level === 'error')!;
+    assert.match(found.what, /storage\.files\.folder .*cannot create it/);
   });
 
   test('memory storage, and a folder that others can write to', async () => {

@@ -27,6 +27,7 @@ const open = (at: string) =>
       config: server.config,
       modules: server.modules,
       accounts: async () => server.accounts,
+      opened: async () => server,
       shutdown: async (progress) => progress('going'),
     },
     server.logs.area('admin'),

@@ -10,6 +10,7 @@ const data: StatusData = {
   uptimeSeconds: 7200,
   node: 'v20.0.0',
   hosts: ['montague.example'],
+  webClients: ['https://capulet.example:5443/'],
   listening: [{ kind: 'c2s', address: '::', port: 5222 }],
   federation: { incoming: 1, outgoing: 2 },
   connections: { tcp: 3, websocket: 0 },
@@ -17,6 +18,11 @@ const data: StatusData = {
   hibernating: 1,
   memory: { rss: 104_857_600, heapUsed: 1 },
   disk: { free: 1_073_741_824, total: 2_147_483_648, isLow: true },
+  engines: [
+    { name: 'sqlite', isWorking: true, failingSeconds: null, refused: 0, pending: 2 },
+    { name: 'postgresql', isWorking: false, failingSeconds: 90, refused: 17, pending: 0 },
+  ],
+  certificates: [{ host: 'montague.example', expires: '2100-01-01T00:00:00.000Z', error: 'rate limited' }],
   configFile: '/etc/waxwing.toml',
   data: '/var/lib/waxwing',
   launch: { data: null, folder: '/' },
@@ -35,8 +41,13 @@ test('each fact has a line', async () => {
   assert.match(text, /^Running since .*\(2 hours\)$/m);
   assert.match(text, /^Listens on +c2s \*:5222$/m);
   assert.match(text, /^Other servers +1 stream from them, 2 to them$/m);
+  assert.match(
+    text,
+    /^Storage +sqlite works, postgresql HAS NOT WORKED FOR 1 minute 30 seconds \(17 requests refused since the start\)$/m,
+  );
   assert.match(text, /^Connections +3 \(3 tcp\)$/m);
   assert.match(text, /^Sessions +4 \(1 hibernating\)$/m);
+  assert.match(text, /^Certificates +montague\.example valid for .*; montague\.example not renewed: rate limited$/m);
   assert.match(text, /^Disk .* free \(low: /m);
   assert.match(await textOf({ ...data, federation: 'it is off' }), /^Other servers +none: it is off$/m);
 });

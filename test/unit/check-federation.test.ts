@@ -5,6 +5,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import rtbl from '../../src/modules/rtbl.js';
 import { checkFederation } from '../../src/server/admin/check/federation.js';
 import type { Finding } from '../../src/server/admin/check/finding.js';
 import type { StatusData } from '../../src/server/admin/running.js';
@@ -17,7 +18,7 @@ const root = mkdtempSync(join(tmpdir(), 'waxwing-check-'));
 after(() => rmSync(root, { recursive: true }));
 
 const configOf = (text: string, data = join(root, 'none')) =>
-  loadConfig({ text: `data = "${data}"\n${text}`, modules: [] });
+  loadConfig({ text: `data = "${data}"\n${text}`, modules: [rtbl] });
 const running = (federation: StatusData['federation'] | undefined) => ({ federation }) as unknown as StatusData;
 const on = running({ incoming: 0, outgoing: 0 });
 const told = (findings: readonly Finding[]) => findings.map(({ level, what }) => `${level}: ${what}`);
@@ -154,6 +155,27 @@ test('off, and wanted and missing', async (context) => {
   ]);
   // An older server says nothing about it.
   assert.equal((await look(context, { status: running(undefined) }))[0]!.level, 'ok');
+});
+
+test('a block list whose service the policy denies', async (context) => {
+  const lists = (s2s: string, ...names: string[]) =>
+    look(context, {
+      text: `[hosts."verona.it"]\n${s2s}\n[modules.rtbl]\nlists = ${JSON.stringify(names)}\nserver_lists = ["lists.padua.it/spam"]`,
+    });
+  const denials = async (...asked: Parameters<typeof lists>) =>
+    told((await lists(...asked)).filter(({ what }) => what.startsWith('the block list')));
+  assert.deepEqual(await denials('', 'lists.mantua.it/bans'), []);
+  assert.deepEqual(await denials('[s2s.domains."padua.it"]\npolicy = "deny"', 'lists.mantua.it/bans'), [
+    'warning: the block list lists.padua.it/spam cannot be fetched for verona.it: s2s.domains."padua.it" denies lists.padua.it',
+  ]);
+  assert.deepEqual(
+    await denials(
+      '[s2s]\npolicy = "deny"\n[s2s.domains."padua.it"]\npolicy = "allow"',
+      'lists.mantua.it/bans',
+      'verona.it/own',
+    ),
+    ['warning: the block list lists.mantua.it/bans cannot be fetched for verona.it: s2s.policy denies lists.mantua.it'],
+  );
 });
 
 test('a certificate that lacks services and components', async (context) => {

@@ -7,12 +7,17 @@ import { connect } from 'node:tls';
 import { readHello } from '../../src/server/transport/client-hello.js';
 
 /** The first message of OpenSSL. */
-async function helloOf(servername: string): Promise<Buffer> {
+async function helloOf(servername: string, ALPNProtocols: string[] = []): Promise<Buffer> {
   const server = createServer();
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const accepted = once(server, 'connection');
-  const client = connect({ port: (server.address() as AddressInfo).port, host: '127.0.0.1', servername });
+  const client = connect({
+    port: (server.address() as AddressInfo).port,
+    host: '127.0.0.1',
+    servername,
+    ALPNProtocols,
+  });
   client.on('error', () => {});
   const [socket] = await accepted;
   const [bytes] = (await once(socket, 'data')) as [Buffer];
@@ -38,6 +43,13 @@ test('is found in any number of pieces and records', () => {
 
 test('is missing without SNI', async () => {
   assert.deepEqual(readHello(await helloOf('')), { servername: undefined });
+});
+
+test('an authority that looks for a proof names one protocol (RFC 8737 §4)', async () => {
+  const wanted = { servername: 'a.example', isAcme: true };
+  assert.deepEqual(readHello(await helloOf('a.example', ['acme-tls/1'])), wanted);
+  for (const protocols of [['acme-tls/1', 'http/1.1'], ['acme-tls/2'], ['xmpp-client']])
+    assert.deepEqual(readHello(await helloOf('a.example', protocols)), { servername: 'a.example' });
 });
 
 test('input that is not a ClientHello is unreadable, and never waited for endlessly', () => {

@@ -7,18 +7,22 @@ const node = { id: 'verona ä', epoch: 2 ** 40 };
 const frame = { kind: 'frame', slot: 4095, to: ['a@b/c'], again: undefined, question: undefined } as const;
 
 const messages: readonly Message[] = [
-  { kind: 'hello', protocol, from: node, to: { id: '', epoch: 1 }, view: 0, connection: 127 },
+  { kind: 'hello', protocol, from: node, to: { id: '', epoch: 1 }, cluster: 'c', view: 0, connection: 127 },
   { ...frame, number: 1, payload: 'one' },
   { ...frame, number: 2, payload: 'one', to: ['a@b/c', 'a@b/😀'] },
   { ...frame, number: 3, payload: '', again: { ...node, number: 128 } },
   { ...frame, number: 4, payload: '', question: { id: 2 ** 45, timeoutMs: 30_000 } },
-  { ...frame, number: 5, payload: 'x'.repeat(10_000), to: [] },
+  { ...frame, number: 5, payload: 'x'.repeat(100_000), to: [] },
   { kind: 'answer', number: Number.MAX_SAFE_INTEGER, id: 1, isGiven: true, payload: '<iq/>' },
   { kind: 'answer', number: 7, id: 1, isGiven: false, payload: '' },
   { kind: 'at', number: 8, view: 16_383 },
   { kind: 'view', view: 16_384 },
   { kind: 'drain', id: 1, slots: [0, 127, 128, 4095] },
   { kind: 'drained', id: 1 },
+  { kind: 'welcome', from: node },
+  { kind: 'ping' },
+  { kind: 'pong' },
+  { kind: 'refused', reason: 'ä' },
   {
     kind: 'confirm',
     ranges: [
@@ -77,6 +81,23 @@ test('invalid bytes cause a FrameError', () => {
     }
   }
   assert.ok(refused > 1000);
+});
+
+test('a slot that does not exist is refused', () => {
+  for (const message of [
+    { ...frame, number: 1, slot: 4096, payload: '' },
+    { kind: 'drain', id: 1, slots: [4096] },
+  ] as const)
+    assert.throws(() => [...new Decoder().read(encoded([message]))], FrameError);
+});
+
+test('the first message of a connection is short; those of other protocols are read as far as all have in common', () => {
+  const hello = messages[0]!;
+  assert.ok(hello.kind === 'hello');
+  assert.throws(() => [...new Decoder().read(encoded([{ ...hello, cluster: 'x'.repeat(5000) }]))], FrameError);
+  const [other] = [...new Decoder().read(encoded([{ ...hello, protocol: 99 }]))];
+  assert.ok(other?.kind === 'hello');
+  assert.deepEqual([other.protocol, other.from], [99, node]);
 });
 
 test('a message that is too long is refused before it is complete', () => {

@@ -204,7 +204,7 @@ function assertInOrder(world: World, sent: readonly string[], lines = /./): void
       continue;
     }
     first.add(payload);
-    const [, line, count] = /^(.*) (\d+)$/.exec(payload)!;
+    const [, line, count] = /^(.*) (\d+)$/.exec(payload) ?? assert.fail(`${JSON.stringify(payload)} arrived`);
     assert.ok(Number(count) > (last.get(line!) ?? 0), `${payload} was overtaken`);
     last.set(line!, Number(count));
   }
@@ -283,6 +283,41 @@ for (const seed of seeds)
     assert.equal(dead.of(users[0]!), dead);
   });
 
+test('the heirs of a dead home know which ids it may have made, before they act for it', async () => {
+  const world = new World(3, false);
+  let reserved = 1000;
+  const from = new Map<string, number>();
+  const about = (id: string): Partial<NodeOptions> => ({
+    idsReserved: async () => reserved,
+    idsFrom: (time) => {
+      // The slots of the dead are nobody's yet.
+      if (!from.has(id) && id !== 'd') assert.ok([...world.actors.values()].includes('b'));
+      from.set(id, time);
+    },
+  });
+  for (const id of ['a', 'b', 'c']) await world.start(id, about(id));
+  await world.rest();
+  assert.equal(from.size, 0);
+  reserved = 5000;
+  const dead = world.nodes.get('b')!;
+  world.nodes.delete('b');
+  world.expelled.push('b');
+  dead.kill();
+  await world.nodes.get('a')!.expel('b');
+  await world.rest();
+  assert.deepEqual(Object.fromEntries(from), { a: 5000, c: 5000 });
+  assert.ok(![...world.actors.values()].includes('b'));
+  // What is known is not forgotten, also by who joins later.
+  reserved = 10;
+  world.nodes.get('c')!.kill();
+  world.nodes.delete('c');
+  world.expelled.push('c');
+  await world.nodes.get('a')!.expel('c');
+  await world.start('d', about('d'));
+  await world.rest();
+  assert.deepEqual(Object.fromEntries(from), { a: 5000, c: 5000, d: 5000 });
+});
+
 test('a request is lost with its home; everything else is sent to the next home, marked as repeated', async () => {
   const world = new World(1, false);
   const [a, b] = [await world.start('a'), await world.start('b')];
@@ -352,7 +387,7 @@ test('an unreachable node fences itself', async () => {
   world.network.part('b');
   while (a.view.members.length > 1) await turn();
   while (users.some((user) => a.of(user) !== undefined)) await turn();
-  assert.deepEqual(world.warnings, ['node b is unreachable and will be expelled']);
+  assert.deepEqual(world.warnings, ['node b is unreachable: it will be expelled']);
 });
 
 test('a restarted node follows itself', async () => {

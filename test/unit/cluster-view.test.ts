@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { slotCount, slotOf, slotOfJob } from '../../src/server/cluster/slots.js';
 import {
+  type Changed,
   ClusterFull,
   deal,
   emptyView,
@@ -54,7 +55,7 @@ const member = (id: string, number = 0, isLeaving = false): Member => ({
   isLeaving,
 });
 const joining = (id: string, epoch = 1) => ({ id, epoch, address: id, version: '1' });
-const after = (view: View, change: Omit<View, 'version'>): View => ({ ...change, version: view.version + 1 });
+const after = ({ cluster, version }: View, change: Changed): View => ({ ...change, cluster, version: version + 1 });
 
 const counts = (slots: readonly number[]): Map<number, number> => {
   const found = new Map<number, number>();
@@ -126,7 +127,13 @@ test('a restarted member has its slots and its number under a new epoch', () => 
 
 test('a cluster is full at 1,024 members', () => {
   const members = Array.from({ length: 1024 }, (_, n) => member(`n${n}`, n));
-  const view: View = { version: 1, members, slots: new Array<number>(slotCount).fill(0), handingOver: null };
+  const view: View = {
+    cluster: 'c',
+    version: 1,
+    members,
+    slots: new Array<number>(slotCount).fill(0),
+    handingOver: null,
+  };
   assert.throws(() => withMember(view, joining('more')), ClusterFull);
   assert.equal(withMember(view, joining('n7', 2)).members.length, 1024);
 });

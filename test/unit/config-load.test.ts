@@ -220,6 +220,17 @@ describe('an invalid configuration', () => {
       '7 stream_management.hibernate_seconds: 172800 is more than stream_management.hibernate_max_seconds; write at most 1 day',
       '9 auth.mechanisms: nobody could log in: the only mechanism is EXTERNAL, but clients are not asked for certificates; set tls.client_certificates = true, or add a mechanism such as "SCRAM-SHA-256"',
     ],
+    [
+      'orders of certificates that could not work',
+      '[tls.acme]\nchallenge = "dns-01"\neab_key_id = "x"\n[listen]\nhttp = ["127.0.0.1:80"]',
+      '1 tls.acme.dns_hook: is empty, and nothing can set the records of tls.acme.challenge = "dns-01"; name a program that sets and removes TXT records',
+      '3 tls.acme.eab_key_id: and tls.acme.eab_key belong together; set both of them, or neither',
+    ],
+    [
+      'a port that proofs need',
+      '[hosts."example.org"]\n[tls.acme]\nagree_terms = true\n[listen]\nhttp = ["127.0.0.1:80"]',
+      '4 listen.acme[0]: "*:80" is already used by listen.http; use a different port for each listener',
+    ],
     ['invalid TOML', 'a = 1\nb = = 2', '2 : is not valid TOML: invalid value; see https://toml.io for the syntax'],
   ];
   for (const [name, text, ...expected] of table) test(name, () => assert.deepEqual(reported(text), expected));

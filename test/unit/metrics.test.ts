@@ -13,7 +13,9 @@ test('metrics in the format of Prometheus', async () => {
     hibernating: () => 1,
     snapshots: () => 2,
     outbound: () => 4096,
+    certificates: () => new Map([['verona', 0]]),
     freeSpace: () => 1_000_000,
+    engines: () => [{ name: 'sqlite', isWorking: false, failingSeconds: 3, refused: 7, pending: 2, pendingBytes: 10 }],
     quotas: () => ({ near: 2, reached: 1 }),
     components: () => [
       { domain: 'mantua', connections: [], received: 4, sent: 2, refusedLogins: 1, waitingBytes: 100 },
@@ -27,9 +29,13 @@ test('metrics in the format of Prometheus', async () => {
     const { type, text } = await metrics.text();
     assert.match(type, /^text\/plain; version=0\.0\.4/);
     const lines = text.split('\n');
+    assert.match(text, /^waxwing_certificate_days_left\{host="verona"\} -\d/m);
     for (const line of [
       'waxwing_connections{transport="tcp"} 2',
       'waxwing_outbound_bytes 4096',
+      'waxwing_engine_up{engine="sqlite"} 0',
+      'waxwing_engine_pending{engine="sqlite"} 2',
+      'waxwing_engine_refused_total{engine="sqlite"} 7',
       'waxwing_component_connections{component="mantua"} 0',
       'waxwing_component_waiting_bytes{component="mantua"} 100',
       'waxwing_component_stanzas_received_total{component="mantua"} 4',

@@ -1,10 +1,13 @@
 /** A host with some modules on memory storage, and sessions without connections: what modules are tested on. */
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import pino from 'pino';
 import { Accounts } from '../../src/server/accounts/index.js';
 import { Jid } from '../../src/server/address/jid.js';
 import { loadConfig } from '../../src/server/config/load.js';
 import { chooseModules, startModules } from '../../src/server/loader.js';
 import type { ModuleDefinition } from '../../src/server/module/index.js';
+import { exportOf } from '../../src/server/portable/export.js';
 import { SessionDirectory } from '../../src/server/routing/directory.js';
 import { LocalHost } from '../../src/server/routing/host.js';
 import type { Link } from '../../src/server/routing/link.js';
@@ -12,7 +15,9 @@ import { Router, serverOrigin } from '../../src/server/routing/router.js';
 import { Session } from '../../src/server/routing/session.js';
 import { StreamError } from '../../src/server/stanza/errors.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
+import type { BlobStorage } from '../../src/storage/blobs.js';
 import type { Storage } from '../../src/storage/contract.js';
+import { openFiles } from '../../src/storage/files/index.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { strictTree } from '../strict.js';
 
@@ -31,7 +36,11 @@ export interface Client {
 
 export async function startHost(
   modules: readonly ModuleDefinition[],
-  { config = {}, storage = new MemoryStorage() }: { config?: Record<string, unknown>; storage?: Storage } = {},
+  {
+    config = {},
+    storage = new MemoryStorage(),
+    blobs = openFiles(join(tmpdir(), 'waxwing-unit-files')),
+  }: { config?: Record<string, unknown>; storage?: Storage; blobs?: BlobStorage } = {},
 ) {
   const settings = loadConfig({
     text: '[hosts."example.org"]',
@@ -66,8 +75,10 @@ export async function startHost(
     directory,
     accounts,
     config: () => settings,
+    exportOf: (one, owner) => exportOf(one, owner, { keys: false }),
     log,
     software: { name: 'Waxwing', version: '1.2.3' },
+    publicUrl: () => 'https://example.org:5443',
     limitHit: (limit) => limits.push(limit),
     canRestart: false,
     halt: async () => {},
@@ -78,14 +89,18 @@ export async function startHost(
     },
   });
   router.add(host.domain, host);
-  host.start(await startModules(host, chooseModules(modules, settings), { storage, config: settings, log }));
+  host.start(await startModules(host, chooseModules(modules, settings), { storage, blobs, config: settings, log }));
 
+  const readable = new Set<string>();
   const connect = (full: string, mechanism = 'SCRAM-SHA-256'): Client => {
     const received: string[] = [];
     const send: Link['send'] = (stanza, receipt) => {
       const xml = stanza.toXml();
       try {
-        strictTree(xml);
+        // What goes to many differs in its addressee.
+        const form = xml.replace(/^(<\w+(?: [\w:]+="[^"]*")*?) to="[\w@./-]+"/, '$1 to="*"');
+        if (!readable.has(form)) strictTree(xml);
+        if (readable.size < 1000) readable.add(form);
       } catch (error) {
         unreadable.push(new Error(`no client can read ${xml}`, { cause: error }));
       }

@@ -28,12 +28,17 @@ const rules: Readonly<Record<string, RegExp>> = {
 const exceptions: Readonly<Record<string, string>> = {
   'rfc-6121-presence/index.ts: the sessions of somebody who is not the owner':
     'whom a crash of this process takes with it are those that live on it',
+  'rfc-6121-presence/denied.ts: all sessions': 'each node has the policy, and tells its own clients',
   'xep-0045-muc/muc.ts: what another module knows of somebody who is not the owner':
     'goes straight to a session that lives where the room does',
   'xep-0133-admin/figures.ts: all sessions': 'answers a question to every node',
   'xep-0133-admin/messages.ts: all sessions': 'answers a question to every node',
   'xep-0356-privilege/presence.ts: all sessions': 'answers a question to every node',
   'xep-0215-external-services.ts: all sessions': 'each node reads its configuration again, and tells its own clients',
+  'xep-0363-upload/index.ts: a map by objects':
+    'the hosts of one server serve the addresses of each other, and have one list of running uploads',
+  'xep-0401-invites/index.ts: a map by objects':
+    'a stream before its login, which does not move, holds the token that its client has shown',
   'xep-0065-proxy65/index.ts: a map by objects': 'the hosts of one server, told apart by its accounts, share a relay',
 };
 

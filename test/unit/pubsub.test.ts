@@ -16,7 +16,7 @@ import {
   roomFor,
 } from '../../src/modules/xep-0060-pubsub/node-config.js';
 import { settings } from '../../src/modules/xep-0060-pubsub/settings.js';
-import clientCaps from '../../src/modules/xep-0115-client-caps.js';
+import clientCaps from '../../src/modules/xep-0115-client-caps/index.js';
 import { Jid } from '../../src/server/address/jid.js';
 import { capsHash } from '../../src/server/stanza/caps.js';
 import { form } from '../../src/server/stanza/forms.js';
@@ -51,7 +51,8 @@ test('options are read with their types, and limited to those of the service', (
   assert.deepEqual(readOptions(options({ max_items: 'max' }), usual), { 'pubsub#max_items': 'max' });
   for (const wrong of [{ access_model: 'x' }, { max_items: '-1' }, { max_items: 'all' }, { unknown: '1' }])
     assert.throws(() => readOptions(options(wrong), usual), { name: 'StanzaError' });
-  assert.throws(() => readConfig(options({}), usual), { condition: 'bad-request' }, 'another FORM_TYPE');
+  const foreign = form({ type: 'submit', formType: `${NS.pubsub}#subscribe_options`, fields: [] });
+  assert.throws(() => readConfig(foreign, usual), { condition: 'bad-request' }, 'another FORM_TYPE');
 });
 
 test('a precondition is met by an equal value; lists are sets', () => {

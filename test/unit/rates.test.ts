@@ -68,3 +68,25 @@ test('memory is bounded', () => {
   assert.ok(rates.take('k0'), 'forgotten');
   assert.equal(rates.take('k99'), false);
 });
+
+test('counts move with their addresses, and are not lost by moving back', () => {
+  let now = 1_000_000;
+  const [one, other] = [new Rates(3, 3000, 10, () => now), new Rates(3, 3000, 10, () => now - 500_000)];
+  const keys = ['room a', 'room b', 'hall a'];
+  for (const key of keys) one.take(key, 3);
+  const memories = [one, other].map((rates) => rates.memory('rates', (key) => key.split(' ')[0]!));
+  const move = (from: number, to: number, address: string) => {
+    for (const [bare, counted] of [...memories[from]!.describe((bare) => bare === address)])
+      memories[to]!.restore(bare, counted);
+  };
+  move(0, 1, 'room');
+  assert.deepEqual(
+    keys.map((key) => other.take(key)),
+    [false, false, true],
+  );
+  now += 1000;
+  assert.ok(other.take('room a'));
+  move(1, 0, 'room');
+  assert.equal(one.take('room a'), false);
+  assert.ok(one.take('room b'));
+});

@@ -27,6 +27,7 @@ async function unauthenticated(
   const handler = host.hooks.beforeLogin.get(`${type} query ${NS.register}`)!;
   try {
     const request = {
+      stream: {},
       stanza,
       payload: stanza.children()[0]!,
       secure,
@@ -57,8 +58,8 @@ const features = ({ host }: Started, secure: boolean, remoteAddress = '192.0.2.1
 
 test('nobody can create accounts unless the configuration allows it', async () => {
   assert.equal(await unauthenticated(closed, 'get', query('')), 'service-unavailable');
-  assert.equal(await unauthenticated(closed, 'set', naming('alice')), 'service-unavailable');
-  assert.equal(await closed.accounts.exists('alice@example.org'), false);
+  assert.equal(await unauthenticated(closed, 'set', naming('mercutio')), 'service-unavailable');
+  assert.equal(await closed.accounts.exists('mercutio@example.org'), false);
   assert.deepEqual(features(closed, true), [undefined]);
   assert.match(String(features(open, true)[0]), /<register xmlns="http:\/\/jabber.org\/features\/iq-register"/);
 });

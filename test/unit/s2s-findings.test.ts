@@ -7,6 +7,7 @@ const place: PlaceReport = {
   address: '192.0.2.1',
   port: 5269,
   directTls: false,
+  servername: null,
   stage: 'authentication',
   connectMs: 3,
   tls: { protocol: 'TLSv1.3', cipher: 'TLS_AES_128_GCM_SHA256' },

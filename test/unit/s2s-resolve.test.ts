@@ -100,6 +100,27 @@ test('without an answer to an SRV query, a domain without addresses may have a s
   }
 });
 
+test('RFC 8305 §3, XEP-0495 §4.2: what DNS does not answer delays nothing that it does', async () => {
+  const six = { 'a.example': ['203.0.113.1', '2001:db8:1::1'], 'b.example': ['203.0.113.2'] };
+  const srv = {
+    '_xmpp-server._tcp.example.org': ['1 0 5269 a.example', '2 0 5269 b.example'],
+    '_xmpps-server._tcp.example.org': ['3 0 5270 b.example'],
+  };
+  const all = ['2001:db8:1::1:5269', '203.0.113.1:5269', '203.0.113.2:5269', '!203.0.113.2:5270'];
+  const zone = { addresses: six, srv };
+  const before = server.asked.length;
+  assert.deepEqual(await places({ ...zone, silent: ['AAAA a.example'] }, 'example.org'), all.slice(1));
+  const asked = server.asked.slice(before).filter((question) => question === 'AAAA a.example');
+  assert.equal(asked.length, 1, 'the resolver has asked again');
+  for (const [silent, found] of [
+    ['A a.example', all.toSpliced(1, 1)],
+    ['a.example', all.slice(2)],
+    ['SRV _xmpps-server._tcp.example.org', all.slice(0, 3)],
+    ['SRV _xmpp-server._tcp.example.org', all.slice(3)],
+  ] as const)
+    assert.deepEqual(await places({ ...zone, silent: [silent] }, 'example.org'), found, silent);
+});
+
 test('literal addresses and configured domains are not looked up', async () => {
   assert.deepEqual(await places({}, '203.0.113.7'), ['203.0.113.7:5269']);
   assert.deepEqual(await places({}, '[2001:db8::7]'), ['2001:db8::7:5269']);
@@ -137,4 +158,34 @@ test('the number of places is limited, however many DNS returns', async () => {
   const many = Array.from({ length: 20 }, (_, n) => `203.0.113.${n}`);
   const srv = { '_xmpp-server._tcp.example.org': many.map((_, n) => `${n} 0 5269 a.example`) };
   assert.equal((await places({ addresses: { 'a.example': many }, srv }, 'example.org')).length, 16);
+});
+
+test('XEP-0487 §3: without SRV records, what the host metadata say comes first; addresses as everywhere', async () => {
+  const link = (priority: number, port: number, ...ips: string[]) => ({
+    rel: 'urn:xmpp:alt-connections:s2s-tls',
+    ...{ ips, port, priority, weight: 0, sni: 'x.example' },
+  });
+  const asked: string[] = [];
+  const more = {
+    hostMeta: async (name: string, of: readonly string[]) => {
+      asked.push(`${name} ${of}`);
+      return JSON.stringify({
+        xmpp: { ttl: 1 },
+        links: [link(2, 444, '203.0.113.8', '10.0.0.1', '127.0.0.1'), link(1, 443, '2001:db8:1::1')],
+      });
+    },
+  };
+  const zone = { addresses: { ...addresses, 'example.org': ['203.0.113.9'] } };
+  assert.deepEqual(await places(zone, 'example.org', more), [
+    '!2001:db8:1::1:443',
+    '!203.0.113.8:444',
+    '203.0.113.9:5269',
+  ]);
+  assert.deepEqual(asked.splice(0), ['example.org 203.0.113.9']);
+  const srv = { '_xmpp-server._tcp.example.org': ['20 0 5269 c.example'] };
+  assert.deepEqual(await places({ ...zone, srv }, 'example.org', more), ['203.0.113.3:5269']);
+  assert.deepEqual(asked, [], 'there are SRV records');
+  await assert.rejects(places({ addresses: { 'example.org': ['10.0.0.1'] } }, 'example.org', more), reason('refused'));
+  assert.deepEqual(asked, [], 'the web server is private too');
+  assert.deepEqual(await places(zone, 'example.org', { hostMeta: async () => undefined }), ['203.0.113.9:5269']);
 });

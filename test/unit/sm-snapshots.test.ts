@@ -59,6 +59,7 @@ function managed(host: LocalHost, resumables: Resumables, id: string) {
     write: (xml) => void written.push(xml),
     writeStanza: (stanza) => void written.push(stanza.toXml()),
     close: () => {},
+    stopTaking: () => Promise.resolve(),
   });
   resumables.add(sm);
   const acknowledged = () => {

@@ -6,8 +6,8 @@ import { after, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import Sqlite from 'better-sqlite3';
 import type { LogStore } from '../../src/storage/contract.js';
+import { indexer } from '../../src/storage/indexer.js';
 import { openSqlite, type SqliteOptions } from '../../src/storage/sqlite/index.js';
-import { indexer } from '../../src/storage/sqlite/indexer.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'storage-index-'));
 after(() => rmSync(folder, { recursive: true }));

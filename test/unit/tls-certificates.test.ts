@@ -145,6 +145,42 @@ describe('certificates', () => {
     assert.ok(namesOf('verona.it').includes('late.verona.it'));
   });
 
+  test('generated ones cover the name in public_url, unless another host has it', async () => {
+    const text = (url: string) => `[hosts."verona.it"]\npublic_url = "${url}"\n[hosts."mantua.it"]`;
+    const names = () =>
+      xmppAddresses(new X509Certificate(readFileSync(join(folder, 'data/certs/verona.it.crt'))).raw).dns;
+    await open(text('https://chat.verona.it:8443'));
+    assert.deepEqual(names(), ['verona.it', 'chat.verona.it']);
+    const { certificates, kinds } = await open(text('https://chat.verona.it:8443'));
+    assert.deepEqual(kinds(), []);
+    await certificates.reload(configOf(text('https://web.verona.it')));
+    assert.deepEqual(names(), ['verona.it', 'web.verona.it']);
+    rmSync(join(folder, 'data/certs'), { recursive: true });
+    for (const url of ['https://mantua.it', 'https://192.0.2.1', 'https://[2001:db8::1]', 'http://chat.verona.it']) {
+      await open(text(url));
+      assert.deepEqual(names(), ['verona.it'], url);
+    }
+  });
+
+  test('a self-signed one that is due is not written over one that takes its place', async () => {
+    const { certificates, kinds } = await open('[hosts."verona.it"]');
+    const files = ['crt', 'key'].map((end) => join(folder, `data/certs/verona.it.${end}`));
+    put('other', 'verona.it');
+    // Without its file a certificate would be made.
+    rmSync(files[0]!);
+    const replaced = certificates.replace(async () => {
+      await new Promise((resolve) => setImmediate(resolve));
+      for (const file of files) renameSync(join(folder, `other.${file.slice(-3)}`), file);
+    });
+    await Promise.all([replaced, certificates.reload(), certificates.reload()]);
+    assert.deepEqual(kinds(), ['made', 'reloaded']);
+    await assert.rejects(
+      certificates.replace(() => Promise.reject(new Error('the disk is full'))),
+      /full/,
+    );
+    await certificates.reload();
+  });
+
   test('generated ones are renewed with the same key before they expire', async () => {
     const certs = join(folder, 'data/certs');
     mkdirSync(certs, { recursive: true });

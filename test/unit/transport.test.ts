@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { after, test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
 import { reset } from '../../src/server/transport/reset.js';
 import { TcpTransport } from '../../src/server/transport/tcp.js';
-import { flushAbove } from '../../src/server/transport/transport.js';
+import { beforeFlush, flushAbove } from '../../src/server/transport/transport.js';
 
 const server = createServer().listen(0, '127.0.0.1');
 await once(server, 'listening');
@@ -48,6 +49,52 @@ test('deferred output is sent with other output, in the order of writing', async
   await turn();
   assert.equal(transport.queued, 0);
   await until('1234');
+});
+
+test('work before the flush writes in the same turn, and one that throws stops no other', async () => {
+  const { transport, until } = await pair();
+  const errors: unknown[] = [];
+  const caught = new Promise<void>((resolve) => {
+    process.setUncaughtExceptionCaptureCallback((error) => {
+      errors.push(error);
+      resolve();
+    });
+  });
+  transport.write('1');
+  beforeFlush(() => transport.write('2'));
+  beforeFlush(() => {
+    throw new Error('a fault');
+  });
+  beforeFlush(() => transport.write('3'));
+  await caught;
+  process.setUncaughtExceptionCaptureCallback(null);
+  await until('123');
+  assert.match(String(errors), /a fault/);
+});
+
+test('a connection that is cut before its turn for the TLS handshake gives the turn back', async () => {
+  const peer = connect((server.address() as { port: number }).port, '127.0.0.1').on('error', () => {});
+  const [socket] = (await once(server, 'connection')) as [Socket];
+  const events: string[] = [];
+  let asked = () => {};
+  const isAsked = new Promise<void>((resolve) => (asked = resolve));
+  const transport = new TcpTransport(
+    socket,
+    () => assert.fail('it was not its turn'),
+    () => {
+      asked();
+      return () => void events.push('withdrawn');
+    },
+  );
+  const isClosed = new Promise<void>((resolve) => {
+    transport.reader = { ...transport.reader, closed: resolve };
+  });
+  transport.startTls((error) => events.push(error === undefined ? 'secure' : 'failed'));
+  connectTls({ socket: peer }).on('error', () => {});
+  await isAsked;
+  transport.destroy();
+  await isClosed;
+  assert.deepEqual(events, ['withdrawn', 'failed']);
 });
 
 test('deferred output is sent by itself, once more each time', async () => {

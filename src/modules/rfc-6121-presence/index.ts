@@ -11,6 +11,7 @@ import {
   defineQuestion,
   derive,
   event,
+  every,
   type Maybe,
   presence,
   session,
@@ -27,6 +28,7 @@ import { bareJid, storedJid } from '../../server/stanza/stored.js';
 import { hasFrom, hasTo } from '../../server/stanza/subscription.js';
 import { el } from '../../server/xml/element.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
+import { Denied } from './denied.js';
 import { inbound, isSubscriptionType, outbound, type SubscriptionType } from './subscription.js';
 
 type Items = ReadonlyMap<string, RosterItem>;
@@ -66,6 +68,9 @@ const availability = defineQuestion({
  * contacts. After a restart its client is informed of those that were not restored.
  */
 const seen = sessionState<readonly Jid[]>({ name: 'seen', default: [], stored: z.array(storedJid) });
+
+/** How often changes of the policy for other servers are noticed, in ms. */
+const policyMs = 1000;
 
 const noAddresses: ReadonlyMap<string, Jid> = new Map();
 
@@ -319,6 +324,7 @@ export default defineModule({
       if (deliver)
         for (const own of host.sessions(owner.bare))
           if (isRequest ? own.available : roster.isInterested(own)) own.send(received);
+      if (isRequest && deliver) void host.emit('subscriptionRequested', { owner, contact });
       if (!isRequest && item !== before) persist(owner, contact, item, stanza, origin);
       if (approve) return allOf([tell(subscription('subscribed', owner, contact)), tellPresence(owner, contact)]);
       if (type === 'unsubscribe' && hasFrom(before)) return tellPresence(owner, contact, true);
@@ -390,6 +396,22 @@ export default defineModule({
 
     provide('presence', { directed: directedOf });
 
+    const denied = new Denied({
+      host,
+      roster: (owner) => roster.get(owner),
+      directed: (one) => directedOf(one).values(),
+      shut(one, address) {
+        dropDirected(one, address);
+        one.send(unavailable(address).with({ to: one.jid }));
+      },
+      reopened(one, contact, item) {
+        reached(one, contact);
+        const sent = [tell(Stanza.build('presence', { from: one.jid, to: contact, type: 'probe' }))];
+        if (hasFrom(item) && one.presence !== undefined) sent.push(tell(one.presence.with({ to: contact })));
+        return allOf(sent);
+      },
+    });
+
     /** Returns undefined if the roster is not cached. */
     const seenBy = (one: Session): readonly Jid[] | undefined => {
       if (!one.available) return [];
@@ -424,6 +446,9 @@ export default defineModule({
           }),
         );
       }),
+      event('reloaded', () => denied.changed()),
+      event('serverListsChanged', () => denied.changed()),
+      every(policyMs, () => denied.look()),
       derive(seen, seenBy),
       event('rosterChanged', ({ owner, contact, item, before }) =>
         item === undefined && before !== undefined ? cancel(owner, contact, before) : undefined,

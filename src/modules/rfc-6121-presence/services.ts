@@ -24,6 +24,8 @@ declare module '../../server/module/index.js' {
      * previous ones.
      */
     presenceChanged: { readonly session: Session; readonly before: Stanza; readonly priorityBefore: number };
+    /** A contact asks to subscribe to an account's presence (RFC 6121 §3.1.3): the request is pending. */
+    subscriptionRequested: { readonly owner: Jid; readonly contact: Jid };
     /** Presence, available or not, arrived at an account's bare address: from a contact, or directed. */
     contactPresence: { readonly owner: Jid; readonly stanza: Stanza };
   }

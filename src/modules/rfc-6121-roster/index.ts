@@ -16,6 +16,8 @@ import {
   iq,
   type Maybe,
   map,
+  moves,
+  portable,
   prefetch,
   type Services,
   sessionState,
@@ -30,6 +32,8 @@ import { jid, sentXml } from '../../server/stanza/stored.js';
 import { hasFrom, hasTo } from '../../server/stanza/subscription.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { Cache } from '../../storage/cache.js';
+import { Recent } from '../../storage/recent.js';
+import { portableRoster } from './portable.js';
 import type { RosterItem } from './services.js';
 
 /** A cached roster of one account. */
@@ -38,7 +42,19 @@ export interface Roster {
   /** Set and updated once a client has requested it. */
   version: string | undefined;
   /** Changed contacts, the oldest first, each with the version before the change. */
-  readonly changes: { readonly version: string; readonly contact: string }[];
+  readonly changes: Change[];
+}
+
+interface Change {
+  readonly version: string;
+  readonly contact: string;
+}
+
+/** What is known of a cached roster besides its items, for the next home of its account. */
+interface History {
+  /** The version after the last change. */
+  readonly version: string;
+  readonly changes: readonly Change[];
 }
 
 /** Maximum changes sent one by one. */
@@ -60,6 +76,11 @@ const storedItem: z.ZodType<RosterItem> = z.object({
   hidden: z.boolean().optional(),
 });
 
+const history: z.ZodType<History> = z.object({
+  version: z.string(),
+  changes: z.array(z.object({ version: z.string(), contact: z.string() })).max(mostChanges),
+});
+
 /** The session has requested the roster and gets roster pushes (§2.1.6). */
 export const interested = sessionState({ name: 'interested', default: false, stored: z.boolean() });
 
@@ -79,11 +100,15 @@ export default defineModule({
 
   start: ({ host, config, stores, provide }) => {
     const store = stores.roster;
-    const rosters = new Cache<Roster>(config.cached, async (owner) => ({
-      items: await store.all(owner),
-      version: undefined,
-      changes: [],
-    }));
+    /** Of accounts that have moved here, until their rosters are read. */
+    const histories = new Recent<History>(config.cached);
+    const rosters = new Cache<Roster>(config.cached, async (owner) => {
+      const items = await store.all(owner);
+      const known = histories.get(owner);
+      histories.delete(owner);
+      if (known === undefined || known.version !== digest(items)) return { items, version: undefined, changes: [] };
+      return { items, version: known.version, changes: [...known.changes] };
+    });
 
     /** Throws StanzaError if there is no room for one more. */
     const makeRoom = (items: ReadonlyMap<string, RosterItem>, item: RosterItem) => {
@@ -207,10 +232,33 @@ export default defineModule({
       isInterested: (session) => session.get(interested),
     });
 
+    const ported = portableRoster({
+      store,
+      mostItems: () => host.config.limits.roster_items,
+      mostRequests: config.pending_requests,
+      elementOf: itemElement,
+      read: readSet,
+    });
+
     // Other users get the same error whether the account exists or not.
     const options = { access: 'anyone', absent: true } as const;
     return [
-      event('moved', ({ concerns }) => rosters.deleteIf(concerns)),
+      portable(ported),
+      event('moved', ({ concerns }) => {
+        rosters.deleteIf(concerns);
+        histories.deleteIf(concerns);
+      }),
+      // Clients with an older version get the changes alone (§2.6).
+      moves({
+        name: 'roster.changes',
+        schema: history,
+        *describe(concerns) {
+          for (const [owner, known] of histories.entries()) if (concerns(owner)) yield [owner, known];
+          for (const [owner, { version, changes }] of rosters.entries())
+            if (version !== undefined && concerns(owner)) yield [owner, { version, changes }];
+        },
+        restore: (owner, known) => histories.set(owner, known),
+      }),
       prefetch(({ bare }) => rosters.get(bare)),
       iq.get('account', NS.roster, 'query', own(read), options),
       iq.set('account', NS.roster, 'query', own(change), options),

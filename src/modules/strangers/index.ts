@@ -20,9 +20,11 @@ import {
   type Host,
   log,
   type Maybe,
+  type Memory,
   map,
   message,
   metric,
+  moves,
   prefetch,
 } from '../../server/module/index.js';
 import type { MessagePassage, Passage } from '../../server/routing/passage.js';
@@ -137,8 +139,8 @@ export default defineModule({
     cached: count({ min: 10 }).default(20_000).describe('Accounts whose known addresses are cached in memory.'),
   }),
   stores: {
-    acquaintances: map<number>({ storedAs: 'acquaintances', value: z.number() }),
-    held: log({ storedAs: 'held', value: sentXml }),
+    acquaintances: map<number>({ storedAs: 'acquaintances', isPortable: true, value: z.number() }),
+    held: log({ storedAs: 'held', isPortable: true, value: sentXml }),
   },
   needs: ['roster'],
   wants: ['blockLists', 'affiliations'],
@@ -423,6 +425,11 @@ export default defineModule({
 
     return [
       event('moved', ({ concerns }) => known.deleteIf(concerns)),
+      moves(byReceiver.memory('strangers.by_receiver')),
+      moves(newContacts.memory('strangers.new_contacts')),
+      moves(keysOf('strangers.pairs', pairs, firstOf)),
+      // Of the asker, who is a client.
+      moves(keysOf('strangers.questions', questions, (question) => firstOf(question).split('/', 1)[0]!)),
       prefetch(({ bare }) => known.get(bare)),
       // After forged ids and the like have been removed.
       message('clean', receive, {
@@ -472,6 +479,19 @@ const questionOf = (asker: Jid | undefined, asked: Jid | undefined, id: string |
   `${asker?.full} ${asked?.full} ${id}`;
 
 const pairOf = (owner: Jid, who: Jid): string => `${owner.bare} ${who.bare}`;
+
+/** The first of the addresses in a key. */
+const firstOf = (key: string): string => key.slice(0, key.indexOf(' '));
+
+/** How keys move with their addresses to another node. */
+const keysOf = (name: string, keys: Recent<true>, addressOf: (key: string) => string): Memory<string> => ({
+  name,
+  schema: z.string(),
+  *describe(concerns) {
+    for (const [key] of keys.entries()) if (concerns(addressOf(key))) yield [addressOf(key), key];
+  },
+  restore: (_, key) => keys.set(key, true),
+});
 
 /** Whether anybody can register an account. */
 function isOpen({ modules }: Host['config']): boolean {

@@ -7,6 +7,7 @@ import { el } from '../../server/xml/element.js';
 import type { Muc } from './muc.js';
 import { destroy } from './owner.js';
 import type { Room } from './room.js';
+import { longestName } from './room-config.js';
 import type { Listed } from './rooms.js';
 import type { RoomAdministration, RoomDetails, RoomFacts } from './services.js';
 
@@ -52,6 +53,8 @@ export function administration(muc: Muc): RoomAdministration {
     show: async (jid) => rooms.inRoom(jid, (room) => room && detailsOf(room)),
     create: async (jid, owner, { name = '', isMembersOnly, isPublic }) => {
       demandRoomAddress(muc, jid);
+      if (name.length > longestName)
+        throw new StanzaError('not-acceptable', `The name of a room must not exceed ${longestName} characters.`);
       const { isNew } = await rooms.create(jid.toBare(), owner.toBare());
       if (!isNew) return false;
       await rooms.inRoom(jid, async (room) => {

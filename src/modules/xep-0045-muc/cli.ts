@@ -1,8 +1,7 @@
 /** `waxwing room …`: rooms (XEP-0045). */
 
 import { Jid } from '../../server/address/jid.js';
-import { type CliContext, CommandError, cliCommand } from '../../server/module/index.js';
-import { StanzaError } from '../../server/stanza/errors.js';
+import { type CliContext, CommandError, cliCommand, orCommandError } from '../../server/module/index.js';
 import { columns, facts, time, usageFacts } from '../../server/words.js';
 import type { RoomAdministration, RoomFacts } from './services.js';
 
@@ -125,9 +124,7 @@ const create = cliCommand({
   async run(context, { room: address, owner, name, 'members-only': isMembersOnly, hidden }) {
     const { service, jid } = find(context, address);
     const how = { name, isMembersOnly, isPublic: !hidden };
-    const isNew = await service.create(jid, owner, how).catch((error: unknown) => {
-      throw error instanceof StanzaError ? new CommandError('failed', error.message) : error;
-    });
+    const isNew = await orCommandError(service.create(jid, owner, how));
     if (!isNew) throw new CommandError('conflict', `the room ${jid.bare} already exists`);
     return { jid: jid.bare, owner: owner.bare };
   },

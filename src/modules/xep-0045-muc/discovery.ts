@@ -13,7 +13,7 @@ import { mentionFeatures, mentionFields } from './xep-0513-mentions.js';
 
 /** Features of the service and of every room. */
 const common = [NS.mucStableId, NS.occupantId, NS.vcardTemp];
-const ofService = [NS.mucUnique, NS.channelSearchQuery, NS.rai];
+const ofService = [NS.mucUnique, NS.channelSearchQuery, NS.channelSearchOld, NS.rai];
 const ofRooms = [
   NS.mucRequest,
   NS.mucRegister,
@@ -102,8 +102,11 @@ function roomInfo(room: Room): Element {
     { var: 'muc#maxhistoryfetch', type: 'text-single', value: config.historyLength },
     { var: 'muc#roominfo_slow_mode_duration', type: 'text-single', label: 'Slow mode', value: config.slowMode },
   ];
+  if (config.name !== '') fields.push({ var: 'muc#roomconfig_roomname', type: 'text-single', value: config.name });
+  // The name of subjectmod in ejabberd and Prosody. Converse.js takes any value, even 0, for a yes.
+  if (config.subjectByAll) fields.push({ var: 'muc#roominfo_changesubject', type: 'boolean', value: true });
   if (config.lang !== '') fields.push({ var: 'muc#roominfo_lang', type: 'text-single', value: config.lang });
-  if (config.pubsub !== '') fields.push({ var: 'muc#roominfo_pubsub', type: 'text-single', value: config.pubsub });
+  if (config.pubsub !== '') fields.push({ var: 'muc#roomconfig_pubsub', type: 'text-single', value: config.pubsub });
   if (stored.subject !== undefined && !config.membersOnly && config.password === '')
     fields.push({ var: 'muc#roominfo_subject', type: 'text-single', label: 'Subject', value: stored.subject.text });
   const activity = activityOf(room);

@@ -3,7 +3,7 @@
  * occupants (muc.ts) and survives restarts, except for its occupants: clients detect that by pinging themselves
  * (XEP-0410).
  *
- * One file per concern: entering and leaving (presence.ts, leaving.ts), messages (messages.ts, subject.ts, history.ts,
+ * One file per concern: entering and leaving (presence.ts, leaving.ts, ghosts.ts), messages (messages.ts, subject.ts, history.ts,
  * archive.ts, tombstones.ts), invitations, voice, lists (admin.ts, affiliations.ts, roles.ts), owners (owner.ts,
  * room-config.ts), registration, discovery, IQs between occupants, the server's administrators (administration.ts), and
  * small extensions under their own numbers.
@@ -39,8 +39,9 @@ import { change, known } from './affiliations.js';
 import * as archive from './archive.js';
 import { cli } from './cli.js';
 import { sources } from './discovery.js';
+import { lookForGhosts, removeGhosts } from './ghosts.js';
 import { passIqs } from './iq.js';
-import { closeAll, lost, notifyAfterCrash, notifyLost, removeGhosts } from './leaving.js';
+import { closeAll, lost, notifyAfterCrash, notifyLost, removeDenied } from './leaving.js';
 import { receiveMessage } from './messages.js';
 import { roomsInMemory } from './moving.js';
 import type { Muc } from './muc.js';
@@ -49,14 +50,14 @@ import { lastPresence, lastPresenceIn, receivePresence, showAvatar } from './pre
 import { reporting } from './proto-gc-reporting.js';
 import { offerRegistration, register } from './registration.js';
 import { isListed, isOpenTo, type Member, type Room, type StoredRoom } from './room.js';
-import { roomForm } from './room-config.js';
+import { roomForms } from './room-config.js';
 import { leftover, listed, Rooms } from './rooms.js';
 import { settings } from './settings.js';
 import { storedMember, storedRoom } from './stored.js';
-import { followsNone, type Left, noSubscribers } from './subscribers.js';
+import { followsNone, type Left, noSubscribers, notices } from './subscribers.js';
 import { hatCommands } from './xep-0317-hats.js';
 import { moderate, moderationIn, oldModerationIn } from './xep-0425-moderation.js';
-import { search } from './xep-0433-search.js';
+import { occupied, occupiedHere, oldSearch, search } from './xep-0433-search.js';
 import { lookInto, noteSubscription, removeGhostSubscriptions, subscribing, unseen } from './xep-0437-activity.js';
 import * as tokens from './xep-0488-tokens.js';
 import * as mentions from './xep-0513-mentions.js';
@@ -126,7 +127,7 @@ export default defineModule({
     const muc: Muc = { ...parts, rooms, subscribers: noSubscribers(config.activity_subscriptions) };
     await rooms.open();
     provide('rooms', administration(muc));
-    const form = roomForm(config);
+    const forms = roomForms(config);
     const reports = reporting(muc);
 
     /** Handles an IQ to the bare address of a room that exists and is open to the sender. */
@@ -178,12 +179,13 @@ export default defineModule({
       });
     };
 
+    const iqs = passIqs(muc);
     return [
       service({
         subdomain: config.subdomain,
         message: (stanza, origin) => receiveMessage(muc, stanza, origin),
         presence: (stanza, origin) => receivePresence(muc, stanza, origin),
-        iq: passIqs(muc),
+        iq: iqs.pass,
       }),
       iq.get(
         'service',
@@ -201,13 +203,13 @@ export default defineModule({
         'service',
         NS.mucOwner,
         'query',
-        inRoom((room, request) => offerConfig(form, room, request)),
+        inRoom((room, request) => offerConfig(muc, forms, room, request)),
       ),
       iq.set(
         'service',
         NS.mucOwner,
         'query',
-        inRoom((room, request) => configureRoom(muc, form, room, request)),
+        inRoom((room, request) => configureRoom(muc, forms, room, request)),
       ),
       iq.get('service', NS.register, 'query', inRoom(offerRegistration)),
       iq.set(
@@ -274,6 +276,7 @@ export default defineModule({
           ]),
       iq.get('service', NS.mucUnique, 'unique', uniqueName),
       iq.get('service', NS.channelSearchQuery, 'search', (request) => search(muc, request)),
+      iq.get('service', NS.channelSearchOld, 'search', (request) => oldSearch(muc, request)),
       ...sources(muc).map((source) => disco('service', source)),
       ...hatCommands(muc).map(command),
       event('accountDeleted', async ({ jid, isAnonymous = false }) => {
@@ -293,14 +296,21 @@ export default defineModule({
       answers(listed, ({ room, entry }) => rooms.noteListed(Jid.parse(room), entry)),
       answers(leftover, (_, room) => rooms.removeLeftover(room)),
       answers(lost, (given, room) => notifyLost(muc, room, given)),
+      answers(occupied, (given) => occupiedHere(muc, given)),
       answers(subscribing, (given) => noteSubscription(muc, given)),
       answers(unseen, (given, room) => lookInto(muc, room, given)),
       event('avatarChanged', (changed) => showAvatar(muc, changed)),
-      moves(roomsInMemory(rooms)),
+      moves(roomsInMemory(rooms, (bare) => host.isAnonymous(bare))),
+      moves(notices(muc.subscribers)),
+      moves(iqs.memory),
+      moves(parts.notices.memory('muc.notices', (key) => key.slice(0, key.indexOf(' ')))),
       event('moved', ({ concerns }) => {
         rooms.moved(concerns);
+        iqs.moved(concerns);
         followsNone(muc.subscribers, concerns);
       }),
+      event('reloaded', () => removeDenied(muc)),
+      event('serverListsChanged', () => removeDenied(muc)),
       event('stopping', () => closeAll(muc)),
       event('revived', ({ session }) => notifyAfterCrash(muc, session)),
       every(sweepMs, async () => {
@@ -308,6 +318,7 @@ export default defineModule({
         await removeGhostSubscriptions(muc);
         await rooms.sweep();
       }),
+      every(Math.min(sweepMs, config.silence_seconds * 250), () => lookForGhosts(muc)),
     ];
   },
 });

@@ -3,13 +3,16 @@
  * hook answers. XEP-0410: answers self-pings.
  */
 
-import type { Jid } from '../../server/address/jid.js';
+import { z } from 'zod';
+import { Jid } from '../../server/address/jid.js';
+import { monotonic } from '../../server/clock.js';
 import { Holdings } from '../../server/limits/holdings.js';
-import { type Maybe, onBehalfOf } from '../../server/module/index.js';
+import { type Maybe, type Memory, onBehalfOf } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
+import { jid } from '../../server/stanza/stored.js';
 import type { Muc } from './muc.js';
 import { isOpenTo, lastOf, type Room } from './room.js';
 import { readCard, writeCard } from './xep-0486-avatar.js';
@@ -28,6 +31,15 @@ interface Question {
 /** Pending requests in total, and per user or remote server; holdings.ts chooses which to evict. */
 const mostQuestions = 10_000;
 const mostOfOne = 100;
+
+/** A request as it moves with its room to another node. */
+const movedQuestion = z.object({
+  id: z.string(),
+  asker: jid,
+  askerId: z.string().optional(),
+  asked: jid,
+  answerer: jid,
+});
 
 export function passIqs(muc: Muc) {
   const byAsker = new Holdings<Question>(mostOfOne, (_, id) => askers.delete(id));
@@ -49,6 +61,7 @@ export function passIqs(muc: Muc) {
       const isDisco = stanza.has(NS.discoInfo, 'query') || stanza.has(NS.discoItems, 'query');
       throw new StanzaError(isDisco ? 'bad-request' : 'not-acceptable', 'You are not in the room.');
     }
+    seat.heardAt = monotonic();
     if (isPing && seat.occupant.jid.equals(to)) {
       void muc.host.route(stanza.result());
       return;
@@ -75,7 +88,33 @@ export function passIqs(muc: Muc) {
     void muc.host.route(withoutBy(stanza).with({ from: question.asked, to: question.asker, id: question.id }));
   };
 
-  return (stanza: Stanza): Maybe<'unhandled' | void> => {
+  /** Pending requests move with the room of the occupant who is asked. */
+  const memory: Memory<z.output<typeof movedQuestion>> = {
+    name: 'muc.requests',
+    schema: movedQuestion,
+    *describe(concerns) {
+      for (const [, id, { asker, id: askerId, asked, answerer }] of byAsker.all())
+        if (concerns(asked.bare))
+          yield [asked.bare, { id, asker: asker.full, askerId, asked: asked.full, answerer: answerer.full }];
+    },
+    restore: (_, { id, asker, askerId, asked, answerer }) =>
+      note(id, {
+        asker: Jid.parse(asker),
+        id: askerId,
+        asked: Jid.parse(asked),
+        answerer: Jid.parse(answerer),
+      }),
+  };
+
+  const moved = (concerns: (bare: string) => boolean): void => {
+    for (const [holder, id, { asked }] of [...byAsker.all()]) {
+      if (!concerns(asked.bare)) continue;
+      askers.delete(id);
+      byAsker.delete(holder, id);
+    }
+  };
+
+  const pass = (stanza: Stanza): Maybe<'unhandled' | void> => {
     const to = stanza.to!;
     if (stanza.type !== 'get' && stanza.type !== 'set') return answer(stanza);
     if (to.local === undefined) return answerAtService(muc, stanza);
@@ -88,6 +127,8 @@ export function passIqs(muc: Muc) {
       return answerInRoom(muc, room, stanza);
     });
   };
+
+  return { pass, memory, moved };
 }
 
 /** RFC 6120 §8.3.2: removes the real address of the entity that raised an error. */

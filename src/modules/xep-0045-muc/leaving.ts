@@ -8,6 +8,7 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { jid } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';
+import { isOfCopy, noteRefusal } from './away.js';
 import { type Announcement, announce, deliverByAccount, type Muc, unavailableFrom } from './muc.js';
 import { keyOf, type Occupant, type Room, type Seat } from './room.js';
 import { noteLeaving } from './xep-0437-activity.js';
@@ -65,6 +66,7 @@ function unseat(muc: Muc, room: Room, seat: Seat): void {
   room.seats.delete(seat.jid.full);
   occupant.seats.splice(occupant.seats.indexOf(seat), 1);
   muc.rooms.countJoin(occupant.user.bare, -1);
+  room.wantsCopies(occupant.user.bare);
   noteLeaving(muc, room, seat);
 }
 
@@ -129,6 +131,7 @@ export function receiveError(muc: Muc, stanza: Stanza, origin: Origin): Maybe<vo
   const conditions = stanza.child(NS.client, 'error')?.getChildElements() ?? [];
   if (!conditions.some(({ name }) => deliveryErrors.includes(name))) return;
   return muc.rooms.inRoom(stanza.to!, (room) => {
+    if (room !== undefined && isOfCopy(stanza)) return noteRefusal(room, stanza.from!);
     const seat = room?.seat(stanza.from!);
     if (room === undefined || seat === undefined) return;
     // Raised by this server for a client that is still connected: the user has blocked the sender (XEP-0191).
@@ -137,16 +140,18 @@ export function receiveError(muc: Muc, stanza: Stanza, origin: Origin): Maybe<vo
   });
 }
 
-/** §18.1.2: removes clients of this server whose sessions ended without a leaving presence. */
-export async function removeGhosts(muc: Muc): Promise<void> {
-  for (const room of [...muc.rooms.loaded()]) {
-    for (const { jid, session } of [...room.seats.values()]) {
-      if (session?.isOver !== true) continue;
-      await muc.rooms.inRoom(room.jid, (present) => {
-        const seat = present?.seat(jid);
-        if (present !== undefined && seat?.session?.isOver === true)
-          return leave(muc, present, seat, { codes: ['333'] });
-      });
-    }
-  }
+/** §18.1.2: removes clients of servers that the policy has denied since they came: nothing reaches them any more. */
+export async function removeDenied(muc: Muc): Promise<void> {
+  const { host, rooms } = muc;
+  const known = new Map<string, boolean>();
+  const isDenied = ({ jid: { domain } }: Seat): boolean => {
+    let is = known.get(domain);
+    if (is === undefined) known.set(domain, (is = !host.isLocal(domain) && host.isDenied(domain)));
+    return is;
+  };
+  for (const { jid, seats } of [...rooms.loaded()])
+    for (const seat of [...seats.values()].filter(isDenied))
+      await rooms.inRoom(jid, (room) =>
+        room?.seat(seat.jid) === seat ? leave(muc, room, seat, { codes: ['333'] }) : undefined,
+      );
 }

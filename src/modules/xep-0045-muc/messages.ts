@@ -1,6 +1,7 @@
 /** XEP-0045 §7.4, §7.5: messages to the room and private messages. */
 
 import type { Jid } from '../../server/address/jid.js';
+import { monotonic } from '../../server/clock.js';
 import type { Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -12,6 +13,7 @@ import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 import { StorageError } from '../../storage/contract.js';
 import { archiveMessage } from './archive.js';
+import { copyToAway } from './away.js';
 import { demandUnlisted } from './block-lists.js';
 import { remember } from './history.js';
 import { decline, invite } from './inviting.js';
@@ -80,7 +82,8 @@ function broadcastArchived(muc: Muc, room: Room, occupant: Occupant, outgoing: S
   deliverToAll(muc, room, identified);
   remember(muc, room, id, identified);
   notifyActivity(muc, room, identified);
-  if (room.config.forwardMentions) forwardMentions(muc, room, identified, occupant.user);
+  const forwarded = room.config.forwardMentions ? forwardMentions(muc, room, identified, occupant.user) : [];
+  copyToAway(muc, room, identified, occupant.user, forwarded);
   if (outgoing.has(NS.retract, 'retract')) return retractOwn(muc, room, occupant, outgoing);
 }
 
@@ -144,6 +147,7 @@ function mediate(muc: Muc, room: Room, stanza: Stanza): Maybe<void> {
 export function seatOf(room: Room, stanza: Stanza): Seat {
   const seat = room.seat(stanza.from!);
   if (seat === undefined) throw new StanzaError('not-acceptable', 'You are not in the room.');
+  seat.heardAt = monotonic();
   return seat;
 }
 

@@ -10,9 +10,10 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { jid, stanzaXml } from '../../server/stanza/stored.js';
 import { affiliations, roles } from './privileges.js';
-import { keyOf, type Occupant, type Remembered, type Room } from './room.js';
+import { keyOf, type Occupant, type Remembered, type Room, type Seat } from './room.js';
 import { setHistory } from './room-history.js';
 import type { Rooms } from './rooms.js';
+import { storedMember } from './stored.js';
 
 const ago = z.number();
 
@@ -25,6 +26,8 @@ const schema = z.object({
       seats: z.array(z.object({ jid, presence: stanzaXml })),
     }),
   ),
+  /** Anonymous users on its lists, which are not stored. */
+  guests: z.array(z.tuple([jid, storedMember])),
   /** Of a room without an archive. */
   history: z.array(z.object({ id: z.string(), at: z.number(), xml: stanzaXml })),
   /** Milliseconds since it was locked. */
@@ -49,18 +52,18 @@ const schema = z.object({
 type State = z.output<typeof schema>;
 
 /** The rooms in memory, for the hook `moves`. */
-export const roomsInMemory = (rooms: Rooms): Memory<State> => ({
+export const roomsInMemory = (rooms: Rooms, isAnonymous: (bare: string) => boolean): Memory<State> => ({
   name: 'muc.rooms',
   schema,
   *describe(concerns) {
-    for (const room of rooms.loaded()) if (concerns(room.jid.bare)) yield [room.jid.bare, describe(room)];
+    for (const room of rooms.loaded()) if (concerns(room.jid.bare)) yield [room.jid.bare, describe(room, isAnonymous)];
   },
   restore: (bare, state) => rooms.restore(Jid.parse(bare), (room) => restore(rooms, room, state)),
 });
 
 const hourMs = 3_600_000;
 
-function describe(room: Room): State {
+function describe(room: Room, isAnonymous: (bare: string) => boolean): State {
   const now = monotonic();
   const { activity } = room;
   return {
@@ -70,6 +73,7 @@ function describe(room: Room): State {
       role,
       seats: seats.map((seat) => ({ jid: seat.jid.full, presence: seat.presence.toXml(NS.client) })),
     })),
+    guests: [...room.members].filter(([user]) => isAnonymous(user)),
     history: room.config.archived
       ? []
       : room.history.map(({ id, at, stanza }) => ({ id, at, xml: stanza.toXml(NS.client) })),
@@ -91,12 +95,14 @@ function describe(room: Room): State {
 /** Goes on with a room that was read from the storage. */
 function restore(rooms: Rooms, room: Room, state: State): void {
   const now = monotonic();
+  for (const [user, member] of state.guests) room.setMember(user, member);
   for (const { nick, user, role, seats } of state.occupants) {
     const jid = room.jid.withResource(nick);
     const owner = Jid.parse(user);
     const occupant: Occupant = { nick, jid, user: owner, id: room.occupantId(owner), role, seats: [], shown: {} };
     for (const one of seats) {
-      const seat = { jid: Jid.parse(one.jid), session: undefined, occupant, presence: Stanza.parse(one.presence) };
+      const [jid, presence] = [Jid.parse(one.jid), Stanza.parse(one.presence)];
+      const seat: Seat = { jid, session: undefined, occupant, presence, heardAt: now };
       occupant.seats.push(seat);
       room.seats.set(seat.jid.full, seat);
       rooms.countJoin(owner.bare, 1);

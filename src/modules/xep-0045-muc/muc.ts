@@ -1,6 +1,7 @@
 /** The parts of the service, and how a room sends to its occupants. */
 
 import type { Jid } from '../../server/address/jid.js';
+import { monotonic } from '../../server/clock.js';
 import { onBehalfOf } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { randomId } from '../../server/stanza/ids.js';
@@ -28,9 +29,10 @@ export const relayedFor = (speaker: Jid, room: Room, to: string): Origin =>
 /** Sends one client a stanza of its room. */
 export function deliver({ host, blocking }: Muc, { jid, session }: Seat, stanza: Stanza): void {
   const addressed = stanza.with({ to: jid });
-  // Directly to a local session if its account would pass the stanza unchanged.
+  // Directly to a local session if its account would pass the stanza unchanged. An account may wake a client that has
+  // lost its connection (XEP-0357).
   const isDirect =
-    session !== undefined &&
+    session?.connection !== undefined &&
     (stanza.name !== 'message' || host.isUntouched(stanza)) &&
     blocking.isBlocked(jid.bare, stanza.from!) === false;
   if (isDirect) session.send(addressed);
@@ -78,6 +80,7 @@ export function deliverByAccount({ host }: Muc, { jid }: Seat, stanza: Stanza): 
 }
 
 export function deliverToAll(muc: Muc, room: Room, stanza: Stanza): void {
+  room.spokeAt = monotonic();
   for (const seat of room.seats.values()) deliver(muc, seat, stanza);
 }
 

@@ -10,7 +10,7 @@ import { forgetOccupant, remove } from './leaving.js';
 import { announce, announceChange, deliverByAccount, type Muc, unavailableFrom } from './muc.js';
 import { hide } from './roles.js';
 import { isWelcome, type Room } from './room.js';
-import { changeCodes, configured, offered, type RoomConfig, type RoomForm } from './room-config.js';
+import { changeCodes, configured, offered, type RoomConfig, type RoomForms } from './room-config.js';
 import { setHistory } from './room-history.js';
 
 /** Characters of a reason or a password. */
@@ -21,18 +21,20 @@ const demandOwner = (room: Room, { from }: IqRequest): void => {
 };
 
 /** §10.1.3, §10.2. */
-export function offerConfig(form: RoomForm, room: Room, request: IqRequest): Element {
+export function offerConfig(muc: Muc, forms: RoomForms, room: Room, request: IqRequest): Element {
   demandOwner(room, request);
   const addresses = (list: 'admin' | 'owner') => room.withAffiliation(list).map((jid) => Jid.parse(jid));
-  return el(
-    'query',
-    { xmlns: NS.mucOwner },
-    offered(form, room.config, { admins: addresses('admin'), owners: addresses('owner') }),
-  );
+  const lists = room.lockedSince === undefined ? undefined : { admins: addresses('admin'), owners: addresses('owner') };
+  return el('query', { xmlns: NS.mucOwner }, offered(forms, room.config, muc.config, lists));
 }
 
 /** Handles a form submission, a cancellation, or a request to destroy the room. */
-export async function configureRoom(muc: Muc, form: RoomForm, room: Room, request: IqRequest): Promise<void> {
+export async function configureRoom(
+  muc: Muc,
+  { first: form }: RoomForms,
+  room: Room,
+  request: IqRequest,
+): Promise<void> {
   demandOwner(room, request);
   const destruction = request.payload.getChild('destroy', NS.mucOwner);
   if (destruction !== undefined) {
@@ -59,7 +61,7 @@ export async function configureRoom(muc: Muc, form: RoomForm, room: Room, reques
 }
 
 /** Submitted lists of owners and admins replace the stored ones. */
-function changesOf(room: Room, submission: NonNullable<ReturnType<RoomForm['read']>>): AffiliationChange[] {
+function changesOf(room: Room, submission: NonNullable<ReturnType<RoomForms['first']['read']>>): AffiliationChange[] {
   const changes = new Map<string, AffiliationChange>();
   for (const [list, jids] of [
     ['admin', submission['muc#roomconfig_roomadmins']],

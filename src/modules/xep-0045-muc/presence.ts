@@ -3,6 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
 import { PrecisError } from '../../server/address/precis.js';
+import { monotonic } from '../../server/clock.js';
 import { defineQuestion, type Events, type Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
@@ -67,12 +68,15 @@ function available(muc: Muc, room: Room | undefined, stanza: Stanza, origin: Ori
     if (!isJoin) return notifyAbsent(muc, stanza);
     return room === undefined ? create(muc, stanza, origin) : enter(muc, room, stanza, origin, false);
   }
+  seat.heardAt = monotonic();
   demandPace(muc, room, from);
   const nick = isJoin ? enteringNick(muc, room, from, to) : nickOf(muc, to);
   if (nick !== seat.occupant.nick) changeNick(muc, room, seat, stanza, nick);
   else changePresence(muc, room, seat, stanza);
   // §17.3: a client that joins again is sent the whole state again
   if (isJoin) {
+    // It may have moved to this node.
+    seat.session = sessionOf(from, origin) ?? seat.session;
     demandOutputRoom(room, seat.session);
     welcome(muc, room, seat, stanza, [], room.shownOf(seat.occupant));
   }
@@ -100,6 +104,10 @@ function create(muc: Muc, stanza: Stanza, origin: Origin): Maybe<void> {
   return permitted instanceof Promise ? permitted.then(make) : make(permitted);
 }
 
+/** The session of a client on this node. */
+const sessionOf = (from: Jid, { session }: Origin): Session | undefined =>
+  session?.jid.full === from.full ? session : undefined;
+
 /** §7.2; for bearers of a token also XEP-0488 §4.5. */
 function enter(muc: Muc, room: Room, stanza: Stanza, origin: Origin, isNew: boolean): Maybe<void> {
   const user = stanza.from!.toBare();
@@ -118,8 +126,7 @@ function takeSeat(
 ): void {
   const from = stanza.from!;
   const to = stanza.to!;
-  const { session } = origin;
-  const local = session?.jid.full === from.full ? session : undefined;
+  const local = sessionOf(from, origin);
   if (local?.isOver === true) return; // The session ended while the room was loading.
   const nick = enteringNick(muc, room, from, to);
   checkEntry(muc, room, from, nick, hasToken ? undefined : passwordIn(stanza));
@@ -132,7 +139,7 @@ function takeSeat(
   const since = present === undefined ? undefined : room.shownOf(present);
   const role = defaultRole(room.affiliationOf(user), room.config.moderated);
   const occupant = present ?? newOccupant(room, user, nick, role);
-  const seat: Seat = { jid: from, session: local, occupant, presence };
+  const seat: Seat = { jid: from, session: local, occupant, presence, heardAt: monotonic() };
   place(seat, presence);
   room.seats.set(from.full, seat);
   muc.rooms.countJoin(user.bare, 1);

@@ -57,6 +57,9 @@ export interface ConfigLimits {
   readonly history: number;
 }
 
+/** Characters of a name. */
+export const longestName = 200;
+
 // Profanity shows options without a label as "(null)".
 const shown = [
   { value: 'moderator', label: 'Moderators' },
@@ -67,15 +70,17 @@ const shown = [
 /** Affiliations and "none", which clients also send where roles are asked for. */
 const noRoles = ['none', 'member', 'admin', 'owner'];
 
-const maxUsers = [
-  ...['10', '20', '50', '100', '200', '500', '1000'].map((count) => ({ value: count, label: count })),
+const maxUsers = ({ occupants }: ConfigLimits) => [
+  ...[10, 20, 50, 100, 200, 500, 1000]
+    .filter((count) => count <= occupants)
+    .map((count) => ({ value: String(count), label: String(count) })),
   { value: 'none', label: 'The limit of the service' },
-] as const;
+];
 
-/** The form, within the limits of the service. */
-export const roomForm = (limits: ConfigLimits) =>
-  defineForm(NS.mucRoomConfig, {
-    'muc#roomconfig_roomname': { type: 'text-single', label: 'Name', longest: 200 },
+/** The settings, within the limits of the service. */
+const settings = (limits: ConfigLimits) =>
+  ({
+    'muc#roomconfig_roomname': { type: 'text-single', label: 'Name', longest: longestName },
     'muc#roomconfig_roomdesc': { type: 'text-single', label: 'Description', longest: 2000 },
     'muc#roomconfig_lang': { type: 'text-single', label: 'Language of the discussion', longest: 35 },
     'muc#roomconfig_persistentroom': { type: 'boolean', label: 'The room remains when it is empty' },
@@ -114,7 +119,7 @@ export const roomForm = (limits: ConfigLimits) =>
     'muc#roomconfig_maxusers': {
       type: 'list-single',
       label: 'Maximum number of occupants',
-      options: maxUsers,
+      options: maxUsers(limits),
       open: true,
     },
     'muc#roomconfig_presencebroadcast': {
@@ -165,61 +170,79 @@ export const roomForm = (limits: ConfigLimits) =>
       type: 'boolean',
       label: 'Forward messages with mentions to non-present, affiliated users',
     },
-    'muc#roomconfig_roomadmins': { type: 'jid-multi', label: 'Admins' },
-    'muc#roomconfig_roomowners': { type: 'jid-multi', label: 'Owners' },
-  });
+  }) as const;
 
-export type RoomForm = ReturnType<typeof roomForm>;
+const lists = {
+  'muc#roomconfig_roomadmins': { type: 'jid-multi', label: 'Admins' },
+  'muc#roomconfig_roomowners': { type: 'jid-multi', label: 'Owners' },
+} as const;
 
-/** The form as sent to an owner. */
+export const roomForms = (limits: ConfigLimits) => ({
+  /** The form of a new room. It also reads every submission. */
+  first: defineForm(NS.mucRoomConfig, { ...settings(limits), ...lists }),
+  /**
+   * The form of a room that has been configured. Submitted lists replace the stored ones, and clients return the whole
+   * form: older versions of Converse.js return the first address of each list, and an old form would undo changes.
+   */
+  later: defineForm(NS.mucRoomConfig, settings(limits)),
+});
+
+export type RoomForms = ReturnType<typeof roomForms>;
+type Submitted = NonNullable<ReturnType<RoomForms['first']['read']>>;
+
+/** The form as sent to an owner; `lists` are those of a new room. */
 export function offered(
-  form: RoomForm,
+  { first, later }: RoomForms,
   config: RoomConfig,
-  { admins, owners }: { readonly admins: readonly Jid[]; readonly owners: readonly Jid[] },
+  limits: ConfigLimits,
+  lists?: { readonly admins: readonly Jid[]; readonly owners: readonly Jid[] },
 ): Element {
-  return form.form(
-    {
-      'muc#roomconfig_roomname': config.name,
-      'muc#roomconfig_roomdesc': config.description,
-      'muc#roomconfig_lang': config.lang,
-      'muc#roomconfig_persistentroom': config.persistent,
-      'muc#roomconfig_publicroom': config.public,
-      'muc#roomconfig_membersonly': config.membersOnly,
-      'muc#roomconfig_moderatedroom': config.moderated,
-      'muc#roomconfig_passwordprotectedroom': config.password !== '',
-      'muc#roomconfig_roomsecret': config.password,
-      'muc#roomconfig_whois': config.whois,
-      'muc#roomconfig_allowpm': config.privateMessages,
-      'muc#roomconfig_allowinvites': config.memberInvites,
-      'muc#roomconfig_changesubject': config.subjectByAll,
-      'muc#roomconfig_maxusers': String(config.maxUsers ?? 'none'),
-      'muc#roomconfig_presencebroadcast': only(config.presenceOf),
-      'muc#roomconfig_getmemberlist': only(config.memberListFor),
-      'muc#roomconfig_enablearchiving': config.archived,
-      'muc#roomconfig_enablelogging': config.publicLog,
-      'muc#maxhistoryfetch': config.historyLength,
-      'muc#roomconfig_registration': isRegistrationOpen(config),
-      'muc#roomconfig_registration_approval': config.approval,
-      'muc#roomconfig_lock_nicknames': config.lockNicks,
-      'muc#roomconfig_publicoccupants': config.publicOccupants,
-      'muc#roomconfig_pubsub': config.pubsub,
-      'muc#roomconfig_slow_mode_duration': config.slowMode,
-      'muc#roomconfig_forwardmentions': config.forwardMentions,
-      'muc#roomconfig_roomadmins': admins,
-      'muc#roomconfig_roomowners': owners,
-    },
-    { title: 'Room configuration' },
+  const title = 'Room configuration';
+  const values = valuesOf(config, limits);
+  if (lists === undefined) return later.form(values, { title });
+  return first.form(
+    { ...values, 'muc#roomconfig_roomadmins': lists.admins, 'muc#roomconfig_roomowners': lists.owners },
+    { title },
   );
 }
+
+const valuesOf = (config: RoomConfig, limits: ConfigLimits) => ({
+  'muc#roomconfig_roomname': config.name,
+  'muc#roomconfig_roomdesc': config.description,
+  'muc#roomconfig_lang': config.lang,
+  'muc#roomconfig_persistentroom': config.persistent,
+  'muc#roomconfig_publicroom': config.public,
+  'muc#roomconfig_membersonly': config.membersOnly,
+  'muc#roomconfig_moderatedroom': config.moderated,
+  'muc#roomconfig_passwordprotectedroom': config.password !== '',
+  'muc#roomconfig_roomsecret': config.password,
+  'muc#roomconfig_whois': config.whois,
+  'muc#roomconfig_allowpm': config.privateMessages,
+  'muc#roomconfig_allowinvites': config.memberInvites,
+  'muc#roomconfig_changesubject': config.subjectByAll,
+  'muc#roomconfig_maxusers': maxUsersIn(config, limits),
+  'muc#roomconfig_presencebroadcast': only(config.presenceOf),
+  'muc#roomconfig_getmemberlist': only(config.memberListFor),
+  'muc#roomconfig_enablearchiving': config.archived,
+  'muc#roomconfig_enablelogging': config.publicLog,
+  'muc#maxhistoryfetch': Math.min(config.historyLength, limits.history),
+  'muc#roomconfig_registration': isRegistrationOpen(config),
+  'muc#roomconfig_registration_approval': config.approval,
+  'muc#roomconfig_lock_nicknames': config.lockNicks,
+  'muc#roomconfig_publicoccupants': config.publicOccupants,
+  'muc#roomconfig_pubsub': config.pubsub,
+  'muc#roomconfig_slow_mode_duration': config.slowMode,
+  'muc#roomconfig_forwardmentions': config.forwardMentions,
+});
+
+/** The limits of the service may be smaller than when the room was configured. */
+const maxUsersIn = ({ maxUsers }: RoomConfig, { occupants }: ConfigLimits): string =>
+  maxUsers === null || maxUsers > occupants ? 'none' : String(maxUsers);
 
 const only = (wanted: readonly Role[]) => shown.map(({ value }) => value).filter((role) => wanted.includes(role));
 
 /** The configuration after a submission; missing fields keep their values. Throws StanzaError. */
-export function configured(
-  config: RoomConfig,
-  values: NonNullable<ReturnType<RoomForm['read']>>,
-  limits: ConfigLimits,
-): RoomConfig {
+export function configured(config: RoomConfig, values: Submitted, limits: ConfigLimits): RoomConfig {
   return {
     name: values['muc#roomconfig_roomname']?.trim() ?? config.name,
     description: values['muc#roomconfig_roomdesc'] ?? config.description,
@@ -249,17 +272,21 @@ export function configured(
   };
 }
 
-function passwordOf(config: RoomConfig, values: NonNullable<ReturnType<RoomForm['read']>>): string {
+/**
+ * Clients return the whole form, and users who set a password may overlook the checkbox: a new password always protects.
+ * Some servers lack the checkbox, and some clients do not send it.
+ */
+function passwordOf(config: RoomConfig, values: Submitted): string {
   const password = values['muc#roomconfig_roomsecret'] ?? config.password;
-  // Some servers lack the first of the two fields, and some clients do not send it.
-  const isWanted = values['muc#roomconfig_passwordprotectedroom'] ?? password !== '';
+  const isNew = password !== '' && password !== config.password;
+  const isWanted = isNew || (values['muc#roomconfig_passwordprotectedroom'] ?? password !== '');
   if (isWanted && password === '')
-    throw new StanzaError('not-acceptable', 'Set a password, or turn off password protection.');
+    throw new StanzaError('not-acceptable', 'Set a password, or turn off password protection.'); // §10.1.3
   return isWanted ? password : '';
 }
 
 /** A client that returns the form unchanged changes nothing, even while registration is suspended. */
-function registrationOf(config: RoomConfig, values: NonNullable<ReturnType<RoomForm['read']>>): boolean {
+function registrationOf(config: RoomConfig, values: Submitted): boolean {
   const wanted = values['muc#roomconfig_registration'] ?? isRegistrationOpen(config);
   return wanted === isRegistrationOpen(config) ? config.registration : wanted;
 }
@@ -292,13 +319,15 @@ function maxUsersOf(text: string | undefined, { maxUsers }: RoomConfig, { occupa
   return number;
 }
 
-/** §10.2.1: status codes for a configuration change; empty if nothing has changed. */
+/**
+ * §10.2.1: status codes for a configuration change; empty if nothing has changed. Dino looks at the first code only, and
+ * queries the room again if it is 104.
+ */
 export function changeCodes(before: RoomConfig, after: RoomConfig): string[] {
   const codes: string[] = [];
   const isLogged = isPubliclyLogged(after);
   if (isPubliclyLogged(before) !== isLogged) codes.push(isLogged ? '170' : '171');
   if (before.whois !== after.whois) codes.push(after.whois === 'anyone' ? '172' : '173');
   const rest = (config: RoomConfig) => JSON.stringify({ ...config, publicLog: true, whois: 'anyone' });
-  if (rest(before) !== rest(after)) codes.push('104');
-  return codes;
+  return codes.length > 0 || rest(before) !== rest(after) ? ['104', ...codes] : [];
 }

@@ -77,6 +77,8 @@ export interface Seat {
   occupant: Occupant;
   /** Its last presence, cleaned of what only the room may say. */
   presence: Stanza;
+  /** When it last sent something, or was looked for (ghosts.ts), in ms. */
+  heardAt: number;
   /** Occupants whose presence the client has yet to be sent after entering; undefined once complete. */
   entering?: Set<Occupant> | undefined;
 }
@@ -143,6 +145,10 @@ export class Room {
    * been.
    */
   notifiedCount: number | undefined;
+  /** Members whose accounts want no copies of messages (away.ts), by bare address, and until when, ms. */
+  readonly copyRefusals = new Map<string, number>();
+  /** Nobody who is away wants copies before this time, ms. */
+  copiesAgainAt = 0;
   /** Pending invitations: invitee to inviter, bare addresses, oldest first. */
   readonly invited = new Map<string, string>();
   /** Pending registration requests (§9.9): bare addresses, oldest first. */
@@ -155,6 +161,8 @@ export class Room {
   isDestroyed = false;
   /** Time of the last access, ms. */
   touched = monotonic();
+  /** Time of the last message to all occupants, ms. */
+  spokeAt = monotonic();
   #isRunning = false;
   readonly #pending: (() => Maybe<void>)[] = [];
 
@@ -272,10 +280,17 @@ export class Room {
     if (member?.nick !== undefined) this.reserved.set(keyOf(member.nick), user);
     if (before?.affiliation === member?.affiliation) return;
     this.notifiedCount = undefined;
+    this.wantsCopies(user);
     if (before === undefined) this.#byId?.set(this.occupantIdOf(user), user);
     if (member === undefined) this.#byId?.delete(this.occupantIdOf(user));
     if (before !== undefined) this.#toggle(user, before.affiliation);
     if (member !== undefined) this.#toggle(user, member.affiliation);
+  }
+
+  /** The user may want copies of messages while away. */
+  wantsCopies(user: string): void {
+    this.copyRefusals.delete(user);
+    this.copiesAgainAt = 0;
   }
 
   /** XEP-0463: identifies the contents of the lists, independent of the order of changes and stable over restarts. */

@@ -55,6 +55,11 @@ export const settings = z.strictObject({
   activity_subscriptions: count({ min: 0 })
     .default(10_000)
     .describe('Maximum number of clients that can subscribe to activity in rooms they are not in (XEP-0437).'),
+  away_copies: count({ min: 0 })
+    .default(1000)
+    .describe(
+      'Maximum members who are not in the room whose accounts get a copy of a message, to wake their apps (XEP-0357). Only accounts of this server; one that wants none is not asked again for ten minutes.',
+    ),
   idle_seconds: seconds({ min: 10 })
     .default(300)
     .describe('How long an empty room stays in memory, and how long an empty temporary room lasts after a restart.'),
@@ -63,6 +68,11 @@ export const settings = z.strictObject({
     .default('members')
     .describe(
       'Who may read the lists of members, admins and owners of a non-anonymous room: "admins" of the room; "members", and in a members-only room all occupants (recommended by XEP-0045 §9.5); or all "occupants" and members.',
+    ),
+  silence_seconds: seconds({ min: 1, unlimited: true })
+    .default(900)
+    .describe(
+      'After this time without a message in a room, an empty one is sent to each occupant on another server who has been silent too: whoever is gone is removed by the error in return (XEP-0045 §18.1.2).',
     ),
   page: count({ min: 10 }).default(100).describe('Maximum number of rooms in one page of service discovery.'),
   defaults: z
@@ -105,7 +115,7 @@ export const settings = z.strictObject({
         .array(z.enum(['moderator', 'participant', 'visitor']))
         .default([])
         .describe('Roles that may read the lists of members, admins and owners, even in semi-anonymous rooms.'),
-      lang: z.string().default('').describe('Language of the discussion.'),
+      lang: z.string().max(35).default('').describe('Language of the discussion.'),
     })
     .prefault({})
     .describe('Default configuration of new rooms.'),

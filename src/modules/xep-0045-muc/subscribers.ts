@@ -1,12 +1,18 @@
 /** XEP-0437: clients subscribed to activity in rooms. */
 
+import { z } from 'zod';
 import type { Jid } from '../../server/address/jid.js';
+import { monotonic } from '../../server/clock.js';
 import { Portions } from '../../server/limits/portions.js';
+import type { Memory } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
+import { jid } from '../../server/stanza/stored.js';
 
 /** A client's subscription; lasts while it is available to the service. Every node has it, for the rooms that live there. */
 export interface Subscription {
   readonly jid: Jid;
+  /** Ms (`monotonic`). */
+  readonly since: number;
   /** Rooms of this node that the client was notified about and has not been in since. */
   readonly notified: Set<string>;
 }
@@ -40,11 +46,34 @@ export interface Left {
   readonly at: string;
 }
 
-/** Sessions of these accounts have moved to another node: their end is not noticed here any more. */
-export function followsNone({ held }: Subscribers, concerns: (bare: string) => boolean): void {
+/**
+ * These accounts and rooms have moved to another node, or from one: the end of the sessions is not noticed here any more,
+ * and the next home of a room knows whom it has notified.
+ */
+export function followsNone({ clients, held }: Subscribers, concerns: (bare: string) => boolean): void {
+  for (const { notified } of clients.values()) for (const room of notified) if (concerns(room)) notified.delete(room);
   for (const [full, { session, holder }] of held)
     if (session !== undefined && concerns(session.jid.bare)) held.set(full, { session: undefined, holder });
 }
+
+/** A client that was notified about a room that moves. `ms`: for how long it has subscribed. */
+const movedNotice = z.object({ client: jid, ms: z.number() });
+
+/** Who was notified about which room, for the hook `moves`. */
+export const notices = ({ clients }: Subscribers): Memory<z.output<typeof movedNotice>> => ({
+  name: 'muc.notified',
+  schema: movedNotice,
+  *describe(concerns) {
+    const now = monotonic();
+    for (const [client, { since, notified }] of clients)
+      for (const room of notified) if (concerns(room)) yield [room, { client, ms: now - since }];
+  },
+  restore: (room, { client, ms }) => {
+    const subscription = clients.get(client);
+    // Otherwise it has subscribed again meanwhile.
+    if (subscription !== undefined && monotonic() - subscription.since >= ms) subscription.notified.add(room);
+  },
+});
 
 export const noSubscribers = (all: number): Subscribers => ({
   clients: new Map(),

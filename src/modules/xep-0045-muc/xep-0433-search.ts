@@ -1,5 +1,7 @@
-/** XEP-0433: search for public rooms. */
-import type { IqRequest } from '../../server/module/index.js';
+/** XEP-0433: search for public rooms; also by its predecessor, with which Converse.js completes addresses of rooms. */
+import { z } from 'zod';
+import type { Jid } from '../../server/address/jid.js';
+import { defineQuestion, type IqRequest, type Maybe } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -13,14 +15,25 @@ const byAddress = `{${NS.channelSearch}:order}address`;
 const longestQuery = 200;
 const mostTerms = 5;
 const shortestTerm = 2;
+/** Rooms by name whose users nodes are asked about; if there are more, they are asked about all. */
+const mostNamed = 1000;
+
+/** Fields that both forms have. */
+const fields = {
+  q: { type: 'text-single', label: 'Search for', longest: longestQuery },
+  name: { type: 'boolean', label: 'Search in name' },
+  description: { type: 'boolean', label: 'Search in description' },
+  address: { type: 'boolean', label: 'Search in address' },
+  users: { type: 'text-single', label: 'Minimum number of users', datatype: 'xs:integer', min: 0 },
+} as const;
 
 const parameters = defineForm(`${NS.channelSearch}:search-params`, {
-  q: { type: 'text-single', label: 'Search for', longest: longestQuery },
+  q: fields.q,
   all: { type: 'boolean', label: 'Return all entries (ignore search terms)' },
-  sinname: { type: 'boolean', label: 'Search in name' },
-  sindescription: { type: 'boolean', label: 'Search in description' },
-  sinaddress: { type: 'boolean', label: 'Search in address' },
-  min_users: { type: 'text-single', label: 'Minimum number of users', datatype: 'xs:integer', min: 0 },
+  sinname: fields.name,
+  sindescription: fields.description,
+  sinaddress: fields.address,
+  min_users: fields.users,
   types: {
     type: 'list-multi',
     label: 'Service types',
@@ -39,9 +52,26 @@ const defaults = {
   key: byUsers,
 } as const;
 
+/**
+ * Asked at every node: the users in its rooms, of these or of all. Rooms without users are left out.
+ */
+export const occupied = defineQuestion({
+  name: 'muc.occupied',
+  given: z.object({ rooms: z.array(z.string()).nullable() }),
+  answer: z.array(z.tuple([z.string(), z.number()])),
+});
+
+export function occupiedHere(
+  { rooms }: Muc,
+  { rooms: wanted }: { readonly rooms: readonly string[] | null },
+): [room: string, users: number][] {
+  const found = wanted === null ? [...rooms.loaded()] : wanted.flatMap((room) => rooms.peek(room) ?? []);
+  return found.flatMap(({ jid, occupants }) => (occupants.size === 0 ? [] : [[jid.bare, occupants.size]]));
+}
+
 /** Returns the search form, or the results of a submitted form. Throws StanzaError. */
-export function search(muc: Muc, { to, payload }: IqRequest): Element {
-  if (to.local !== undefined || to.resource !== undefined) throw new StanzaError('service-unavailable');
+export function search(muc: Muc, { to, payload }: IqRequest): Maybe<Element> {
+  demandService(to);
   const x = payload.getChild('x', NS.dataForms);
   if (x === undefined) return el('search', { xmlns: NS.channelSearchQuery }, parameters.form(defaults));
   const submitted = parameters.read(x);
@@ -56,10 +86,62 @@ export function search(muc: Muc, { to, payload }: IqRequest): Element {
       extra: [specific('no-search-conditions')],
     }); // §4.2.2.7
   const found = values.types.includes('xep-0045') ? matching(muc, values, termsOf(submitted.q, submitted.all)) : [];
-  if (values.key === byUsers) found.sort((one, other) => usersIn(muc, other) - usersIn(muc, one));
-  const { page } = muc.config;
-  const { shown, set } = pageOf(found, ({ jid }) => jid.bare, payload, { default: page, cap: page });
-  return el('result', { xmlns: NS.channelSearchQuery }, ...shown.map((room) => itemOf(muc, room)), set);
+  return resultOf(muc, found, payload, values.min_users, values.key === byUsers);
+}
+
+const oldParameters = defineForm(`${NS.channelSearchOld}#params`, {
+  q: fields.q,
+  sinname: fields.name,
+  sindescription: fields.description,
+  sinaddr: fields.address,
+  min_users: fields.users,
+  key: {
+    type: 'list-single',
+    label: 'Sort results by',
+    options: [
+      { value: 'nusers', label: 'Number of users' },
+      { value: 'address', label: 'Address' },
+    ],
+  },
+});
+
+const oldDefaults = { sinname: true, sindescription: true, sinaddr: true, min_users: 1, key: 'nusers' } as const;
+
+/** The same for the predecessor of the specification. Throws StanzaError. */
+export function oldSearch(muc: Muc, { to, payload }: IqRequest): Maybe<Element> {
+  demandService(to);
+  const x = payload.getChild('x', NS.dataForms);
+  if (x === undefined) return el('search', { xmlns: NS.channelSearchOld }, oldParameters.form(oldDefaults));
+  const values = { ...oldDefaults, ...oldParameters.read(x) };
+  const where = { ...values, sinaddress: values.sinaddr };
+  const found = matching(muc, where, termsOf(values.q, false));
+  return resultOf(muc, found, payload, values.min_users, values.key === 'nusers');
+}
+
+function demandService(to: Jid): void {
+  if (to.local !== undefined || to.resource !== undefined) throw new StanzaError('service-unavailable');
+}
+
+/** A page of the rooms with enough users, which are ordered by address. */
+function resultOf(
+  muc: Muc,
+  found: readonly Listed[],
+  request: Element,
+  fewest: number,
+  isByUsers: boolean,
+): Maybe<Element> {
+  const rooms = found.length > mostNamed ? null : found.map(({ jid }) => jid.bare);
+  const counted = muc.host.askNodes(occupied, { rooms });
+  const result = (counts: readonly (readonly [string, number])[][]): Element => {
+    const users = new Map(counts.flat());
+    const usersIn = ({ jid }: Listed): number => users.get(jid.bare) ?? 0;
+    const large = found.filter((room) => usersIn(room) >= fewest);
+    if (isByUsers) large.sort((one, other) => usersIn(other) - usersIn(one));
+    const { page } = muc.config;
+    const { shown, set } = pageOf(large, ({ jid }) => jid.bare, request, { default: page, cap: page });
+    return el('result', { xmlns: request.attrs.xmlns }, ...shown.map((room) => itemOf(room, usersIn(room))), set);
+  };
+  return counted instanceof Promise ? counted.then(result) : result(counted);
 }
 
 function termsOf(q: string | undefined, isAll: boolean | undefined): string[] {
@@ -73,13 +155,11 @@ interface Where {
   readonly sinname: boolean;
   readonly sindescription: boolean;
   readonly sinaddress: boolean;
-  readonly min_users: number;
 }
 
 /** Public rooms in which every term occurs, ordered by address. */
 function matching(muc: Muc, where: Where, terms: readonly string[]): Listed[] {
   return muc.rooms.public.filter((room) => {
-    if (usersIn(muc, room) < where.min_users) return false;
     const texts: string[] = [];
     if (where.sinname) texts.push(room.name.toLowerCase());
     if (where.sindescription) texts.push(room.description.toLowerCase());
@@ -88,17 +168,15 @@ function matching(muc: Muc, where: Where, terms: readonly string[]): Listed[] {
   });
 }
 
-const usersIn = ({ rooms }: Muc, { jid }: Listed): number => rooms.peek(jid.bare)?.occupants.size ?? 0;
-
 /** §5.2. */
-const itemOf = (muc: Muc, room: Listed): Element =>
+const itemOf = (room: Listed, users: number): Element =>
   el(
     'item',
     { address: room.jid.bare },
     el('name', null, room.name),
     room.description === '' ? undefined : el('description', null, room.description),
     room.lang === '' ? undefined : el('language', null, room.lang),
-    el('nusers', null, String(usersIn(muc, room))),
+    el('nusers', null, String(users)),
     el('service-type', null, 'xep-0045'),
     el('is-open', null, String(!room.isMembersOnly && !room.hasPassword)),
     el('anonymity-mode', null, room.isAnonymous ? 'muc_semianonymous' : `{${NS.channelSearch}:anonymity}none`),

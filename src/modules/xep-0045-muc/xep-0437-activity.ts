@@ -8,6 +8,7 @@
  */
 import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
+import { monotonic } from '../../server/clock.js';
 import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
@@ -106,7 +107,7 @@ export function noteSubscription(
     if (all.size === 0 && rooms.joins(jid.bare) === 0) users.delete(jid.bare);
     return null;
   }
-  const subscription: Subscription = { jid, notified: new Set() };
+  const subscription: Subscription = { jid, since: monotonic(), notified: new Set() };
   clients.set(jid.full, subscription);
   users.set(jid.bare, all.add(subscription));
   subscribers.count++;
@@ -143,6 +144,8 @@ export function noteLeaving(muc: Muc, room: Room, { jid }: Seat): void {
   room.notifiedCount = undefined;
   if (subscriptions.size === 0 && muc.rooms.joins(jid.bare) === 0) users.delete(jid.bare);
   if (room.isDestroyed || !isListed(room.members.get(jid.bare))) return;
+  // XEP-0175: its data may have been deleted already.
+  if (muc.host.isAnonymous(jid.bare)) return;
   muc.stores.muc_left.set(jid.bare, [[room.jid.bare, { at: stanzaId(room.jid.bare) }]]).catch((error: unknown) => {
     muc.log.warn({ err: error, room: room.jid.bare }, 'could not store when a user left the room');
   });

@@ -14,11 +14,13 @@ import { explicitlyMentioned } from './xep-0513-mentions.js';
 /** Forwarded mentions per message. */
 const mostMentions = 20;
 
-export function forwardMentions(muc: Muc, room: Room, stanza: Stanza, speaker: Jid): void {
-  const all = new Set([...referredTo(room, stanza), ...explicitlyMentioned(room, stanza)]);
-  const mentioned = [...all].filter((user) => isListed(room.members.get(user)));
-  for (const user of mentioned.slice(0, mostMentions)) {
-    if (room.occupantsOf(user).length > 0) continue;
+/** Returns the bare addresses of those who got it. */
+export function forwardMentions(muc: Muc, room: Room, stanza: Stanza, speaker: Jid): readonly string[] {
+  const absent = mentionedUsers(room, stanza)
+    .filter((user) => isListed(room.members.get(user)))
+    .slice(0, mostMentions)
+    .filter((user) => room.occupantsOf(user).length === 0);
+  for (const user of absent) {
     const forwarded = el('forwarded', { xmlns: NS.forward }, delay(undefined, wall()), wholeOf(stanza, room));
     void muc.host.route(
       Stanza.build(
@@ -30,7 +32,13 @@ export function forwardMentions(muc: Muc, room: Room, stanza: Stanza, speaker: J
       onBehalfOf([speaker], { isAsked: false }),
     );
   }
+  return absent;
 }
+
+/** Bare addresses, each once. */
+export const mentionedUsers = (room: Room, stanza: Stanza): string[] => [
+  ...new Set([...referredTo(room, stanza), ...explicitlyMentioned(room, stanza)]),
+];
 
 function referredTo(room: Room, stanza: Stanza): string[] {
   if (!stanza.has(NS.reference, 'reference')) return [];

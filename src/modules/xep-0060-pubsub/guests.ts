@@ -1,14 +1,17 @@
 /** Presence at the service, and the availability of subscribers. */
 import { z } from 'zod';
-import type { Jid } from '../../server/address/jid.js';
+import { Jid } from '../../server/address/jid.js';
 import { Portions } from '../../server/limits/portions.js';
-import { defineQuestion, type Host, type Maybe, type Services } from '../../server/module/index.js';
+import { defineQuestion, type Host, type Maybe, type Memory, type Services } from '../../server/module/index.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
+import { jid } from '../../server/stanza/stored.js';
 import { type Holder, type Show, shows } from './node.js';
 
 /** Addresses whose presence at the service is tracked. */
 const mostGuests = 10_000;
+
+const movedGuest = z.object({ jid, show: z.enum(shows) });
 
 /** Presence at the service: by bare address, then by full address. */
 export class Guests {
@@ -39,6 +42,27 @@ export class Guests {
     for (const full of jid.resource === undefined ? [...same.keys()] : [jid.full])
       if (same.delete(full)) this.#portions.give(jid.domain);
     if (same.size === 0) this.#present.delete(jid.bare);
+  }
+
+  /** The service has moved to another node, or from one. */
+  clear(): void {
+    for (const same of [...this.#present.values()])
+      for (const full of same.keys()) this.#portions.give(Jid.parse(full).domain);
+    this.#present.clear();
+  }
+
+  /** For the hook `moves`. */
+  memory(service: Jid): Memory<z.output<typeof movedGuest>> {
+    const present = this.#present;
+    return {
+      name: 'pubsub.guests',
+      schema: movedGuest,
+      *describe(concerns) {
+        if (!concerns(service.bare)) return;
+        for (const same of present.values()) for (const [jid, show] of same) yield [service.bare, { jid, show }];
+      },
+      restore: (_, { jid, show }) => void this.arrives(Jid.parse(jid), show),
+    };
   }
 
   of(bare: string): ReadonlyMap<string, Show> | undefined {

@@ -1,13 +1,15 @@
 /** The nodes of accounts and of the service. All nodes of one holder are cached together; items are loaded per node. */
 
+import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
-import type { Maybe } from '../../server/module/index.js';
+import type { Maybe, Memory } from '../../server/module/index.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { idsAbove, stanzaId, timeOf } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
+import { jid } from '../../server/stanza/stored.js';
 import { el, serialize, verbatim } from '../../server/xml/element.js';
 import { Cache } from '../../storage/cache.js';
 import { itemEvent } from './events.js';
@@ -42,6 +44,8 @@ export function subscriptionsAt(holder: Holder, node: Node, jid: Jid): Subscribe
   const own = [...(holder.subscribers.get(jid.bare) ?? [])];
   return own.filter((one) => one.node.name === node.name && one.jid.full === jid.full);
 }
+
+const movedSubscription = z.object({ jid, node: z.string(), key: z.string() });
 
 export const keyOf = (node: string, id: string): string => `${node}${separator}${id}`;
 
@@ -220,10 +224,27 @@ export class Holders {
     else own.add(subscriber);
     if (subscriber.by !== undefined) holder.forced.set(subscriber.by, (holder.forced.get(subscriber.by) ?? 0) + 1);
     if (typeof expires === 'number') node.leased = true;
-    if (expires !== 'presence') return;
-    const temporary = this.#temporary.get(jid.full) ?? new Map<string, Subscribed>();
-    const full = keyOf(`${holder.jid.bare}${separator}${node.name}`, key);
-    this.#temporary.set(jid.full, temporary.set(full, { bare: holder.jid.bare, node: node.name, key: key }));
+    if (expires === 'presence') this.#endsWith(jid.full, { bare: holder.jid.bare, node: node.name, key });
+  }
+
+  #endsWith(jid: string, subscribed: Subscribed): void {
+    const { bare, node, key } = subscribed;
+    const temporary = this.#temporary.get(jid) ?? new Map<string, Subscribed>();
+    this.#temporary.set(jid, temporary.set(keyOf(`${bare}${separator}${node}`, key), subscribed));
+  }
+
+  /** Temporary subscriptions, for the hook `moves`: nodes that are not loaded have to end them, too. */
+  get memory(): Memory<z.output<typeof movedSubscription>> {
+    const all = this.#temporary;
+    return {
+      name: 'pubsub.temporary',
+      schema: movedSubscription,
+      *describe(concerns) {
+        for (const [jid, temporary] of all)
+          for (const { bare, node, key } of temporary.values()) if (concerns(bare)) yield [bare, { jid, node, key }];
+      },
+      restore: (bare, { jid, node, key }) => this.#endsWith(jid, { bare, node, key }),
+    };
   }
 
   #removeSubscriber(holder: Holder, node: Node, key: string): void {

@@ -23,6 +23,8 @@ import {
   type Maybe,
   map,
   message,
+  moves,
+  portable,
   service,
   type Target,
 } from '../../server/module/index.js';
@@ -61,6 +63,7 @@ import {
 import { paces } from './pace.js';
 import { pendingCommand } from './pending.js';
 import { pep } from './pep.js';
+import { portableNodes } from './portable.js';
 import { clientLeft, leaves, purgeOf } from './presence.js';
 import { publish, purge, retract } from './publish.js';
 import type { Action } from './request.js';
@@ -182,8 +185,12 @@ export default defineModule({
       summaries: new Map(),
       end: (holder, node, subscriber) => drop(pubsub, holder, node, subscriber),
       aside: (work) => {
-        if (work instanceof Promise)
-          work.catch((error: unknown) => log.error({ err: error }, 'a pubsub notification failed'));
+        if (!(work instanceof Promise)) return;
+        work.catch((error: unknown) => {
+          // The node of the subscriber is gone, or moves on.
+          const isRefusal = error instanceof StanzaError;
+          log[isRefusal ? 'debug' : 'error']({ err: error }, 'a pubsub notification failed');
+        });
       },
     };
 
@@ -273,7 +280,13 @@ export default defineModule({
           ];
 
     return [
-      event('moved', ({ concerns }) => pubsub.holders.moved(concerns)),
+      portable(portableNodes(stores, config)),
+      event('moved', ({ concerns }) => {
+        pubsub.holders.moved(concerns);
+        if (concerns(own.bare)) pubsub.guests.clear();
+      }),
+      moves(pubsub.holders.memory),
+      moves(pubsub.guests.memory(own)),
       ...archives,
       command(pendingCommand(pubsub, 'service')),
       command(pendingCommand(pubsub, 'account')),

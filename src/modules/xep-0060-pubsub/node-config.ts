@@ -129,10 +129,12 @@ export type NodeConfig = Omit<Required<Submitted>, Addressed | 'pubsub#children'
 /** The submitted form. */
 export type ConfigChange = Partial<NodeConfig> & { readonly 'pubsub#children'?: readonly string[] };
 
+const optionsType = `${NS.pubsub}#publish-options`;
 const leafForm = defineForm(`${NS.pubsub}#node_config`, fields);
-const configForm = defineForm(`${NS.pubsub}#node_config`, allFields);
+// Borogove configures nodes with the form of its publish options.
+const configForm = defineForm(`${NS.pubsub}#node_config`, allFields, { alsoType: optionsType });
 /** §7.1.5: unknown fields MUST be rejected. */
-const optionsForm = defineForm(`${NS.pubsub}#publish-options`, fields, { unknown: 'refuse' });
+const optionsForm = defineForm(optionsType, fields, { unknown: 'refuse' });
 
 /** Maximum number of nodes in a collection. */
 const mostChildren = 1000;
@@ -199,7 +201,8 @@ export function offeredConfig(
 ): Element {
   const form = formFor(config).form(addressed(config, children));
   const field = form.getChildren('field').find(({ attrs }) => attrs.var === 'pubsub#roster_groups_allowed');
-  for (const group of groups) field?.cnode(el('option', null, el('value', null, group)));
+  const isOffered = (group: string) => config['pubsub#roster_groups_allowed'].includes(group);
+  for (const group of groups) if (!isOffered(group)) field?.cnode(el('option', null, el('value', null, group)));
   return form;
 }
 /** §8.2.5.3. */

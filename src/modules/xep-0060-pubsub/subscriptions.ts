@@ -477,15 +477,16 @@ export async function authorize(pubsub: PubSub, bare: string, stanza: Stanza): P
   );
 }
 
+/** Errors by which a server says that an address does not exist. Others may pass: an outage, a policy. */
+const finalErrors = ['gone', 'item-not-found', 'service-unavailable'];
+
 /** §12.3: ends subscriptions of addresses that are permanently unreachable. `error` is a bounced notification. */
 export async function bounced(pubsub: PubSub, bare: string, error: Stanza): Promise<void> {
   const reason = error.child(NS.client, 'error');
-  const isFinal = reason?.attrs.type === 'cancel' || reason?.getChild('gone', NS.stanzas) !== undefined;
-  // Unreachable remote servers may come back.
-  const isRemote = reason?.getChildElements().some((child) => child.getName().startsWith('remote-server')) === true;
+  const isFinal = reason?.getChildElements().some((child) => finalErrors.includes(child.getName())) === true;
   const name = error.child(NS.pubsubEvent, 'event')?.getChildElements()[0]?.attrs.node;
   const { from } = error;
-  if (!isFinal || isRemote || name === undefined || from === undefined) return;
+  if (!isFinal || name === undefined || from === undefined) return;
   await pubsub.holders.inTurn(
     bare,
     name,

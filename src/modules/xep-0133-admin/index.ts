@@ -17,6 +17,7 @@ export default defineModule({
     greetings: document<Greetings>({ storedAs: 'greetings', value: storedGreetings }),
     greeted: document<Greeted>({
       storedAs: 'greeted',
+      isPortable: true,
       value: z.object({ motd: z.string().exactOptional(), isNew: z.boolean().exactOptional() }),
     }),
     policies: document<Policies>({

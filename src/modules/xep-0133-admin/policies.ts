@@ -97,6 +97,7 @@ export async function policies(
     answers(changed, ({ blocked, allowed }) => {
       lists.blocked = new Set(blocked);
       lists.allowed = new Set(allowed);
+      void host.emit('serverListsChanged', {});
       return null;
     }),
   ];

@@ -15,7 +15,17 @@
 import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
 import { bytes } from '../../server/config/units.js';
-import { binding, defineModule, event, log, type Maybe, map, message, prefetch } from '../../server/module/index.js';
+import {
+  binding,
+  defineModule,
+  event,
+  log,
+  type Maybe,
+  map,
+  message,
+  portable,
+  prefetch,
+} from '../../server/module/index.js';
 import type { Receipt } from '../../server/routing/link.js';
 import type { MessagePassage } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
@@ -25,6 +35,7 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { withStanzaId } from '../../server/stanza/stanza-id.js';
 import { sentXml, whole } from '../../server/stanza/stored.js';
+import { portableOffline } from './portable.js';
 import { isBacklogged, isForReachable, isReachable } from './reachable.js';
 import { isDispensable, isOurs, isStorable, storedForm } from './stanzas.js';
 import { type Entry, openOfflineStore, type Place, pageLength } from './store.js';
@@ -347,6 +358,15 @@ export default defineModule({
     });
 
     return [
+      portable(
+        portableOffline({
+          host,
+          messages,
+          store: stores.offline,
+          references: stores.offline_archived,
+          archive: services.archive,
+        }),
+      ),
       prefetch(({ bare }) => (reachable(bare).length === 0 ? messages.prefetch(bare) : undefined)),
       message(
         'clean',

@@ -99,11 +99,17 @@ export function openOfflineStore({ host, bytes, store, references, archive, fail
     }
   };
 
-  /** Stored messages after an id, in order. `next` is set if there are more after it. */
+  /**
+   * Stored messages after an id, in order. `next` is set if there are more after it. Deletes references to messages that
+   * the archive no longer has, unless it only `reads`.
+   */
   const page = async (
     owner: string,
     after: string | undefined,
+    { reads = false } = {},
   ): Promise<{ entries: Entry[]; next: string | undefined }> => {
+    // What this turn has removed must not be sent again.
+    removeAll();
     const [logged, archived] = await Promise.all([
       store.page(owner, { after, limit: pageLength }),
       archive === undefined ? [] : references.page(owner, { after, limit: pageLength + 1 }),
@@ -113,7 +119,7 @@ export function openOfflineStore({ host, bytes, store, references, archive, fail
     if (archive !== undefined && ids.length > 0) {
       const found = await archive.read(Jid.parse(owner), { ids, limit: ids.length });
       for (const { id, value } of found.entries) all.push({ id, storedIn: 'archive', value });
-      if (found.entries.length < ids.length) {
+      if (found.entries.length < ids.length && !reads) {
         const known = new Set(found.entries.map(({ id }) => id));
         for (const id of ids) if (!known.has(id)) remove(owner, id, 'archive');
       }

@@ -19,6 +19,7 @@ import {
   iq,
   log,
   message,
+  portable,
 } from '../../server/module/index.js';
 import type { MessagePassage } from '../../server/routing/passage.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
@@ -30,6 +31,7 @@ import { sentXml } from '../../server/stanza/stored.js';
 import { type Element, el } from '../../server/xml/element.js';
 import type { LogEntry } from '../../storage/contract.js';
 import { isArchivable, searchableIn } from './archivable.js';
+import { portableArchive } from './portable.js';
 import { formElement, formOf, readQuery } from './query.js';
 import { type Found, find, results, resultXml, sizeOf, turns } from './results.js';
 import { retention, stepMs } from './retention.js';
@@ -174,6 +176,7 @@ export default defineModule({
     // §8.1: another's archive is refused in the same way whether it exists or not.
     const others = { access: 'anyone', absent: true } as const;
     return [
+      portable(portableArchive(store)),
       message('archive', (passage) => {
         if (isAnonymous(passage) || !isArchivable(passage)) return undefined;
         const wanted = preferences?.wants(passage.owner, passage.peer) ?? true;

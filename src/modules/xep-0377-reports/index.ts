@@ -10,7 +10,7 @@ import { Jid, JidError } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
 import { count } from '../../server/config/units.js';
 import { Rates } from '../../server/limits/rates.js';
-import { command, defineModule, log, metric, serverMessage } from '../../server/module/index.js';
+import { command, defineModule, log, metric, moves, serverMessage } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { idAt, stanzaId, timeOf } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -239,6 +239,7 @@ export default defineModule({
 
     return [
       serverMessage(receive, { after: ['rtbl'] }),
+      moves(notifiedForOne.memory('reports.notified')),
       ...reportCommands({ list, get, forget }).map(command),
       metric({ name: 'waxwing_reports_total', help: 'Stored reports of abuse', read: () => counts.stored }),
       metric({

@@ -8,6 +8,7 @@ import { demandFew } from '../../server/stanza/addresses.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import { childrenOf, type Element, el, serialize } from '../../server/xml/element.js';
+import type { Bookmark } from './services.js';
 
 /** Items by their ids, the rooms. */
 export type Items = ReadonlyMap<string, Element>;
@@ -31,6 +32,15 @@ export function checkStorage(payload: Element | undefined): asserts payload is E
   if (payload?.is('storage', NS.bookmarksPrivate) !== true) throw invalid('The payload must be a storage element.');
   demandFew(payload.getChildren('conference', NS.bookmarksPrivate).map(({ attrs }) => attrs.jid));
 }
+
+/** What an item says. */
+export const bookmarkIn = (item: Element): Bookmark => ({
+  autojoin: isTrue(item.attrs.autojoin),
+  nick: item.getChildText('nick', NS.bookmarks) ?? undefined,
+  extensions: extensionsOf(item, NS.bookmarks),
+});
+
+const isTrue = (text: string | undefined): boolean => text === 'true' || text === '1';
 
 const invalid = (text: string): StanzaError =>
   new StanzaError('bad-request', text, { extra: [el('invalid-payload', { xmlns: NS.pubsubErrors })] });
@@ -159,7 +169,7 @@ function asItem(conference: Element, present: Element | undefined): Element {
 /** A normal form: equal for bookmarks with the same meaning. */
 function normal(item: Element): string {
   const { name = '', autojoin = '', ...others } = shared(item);
-  const isJoined = autojoin === 'true' || autojoin === '1';
+  const isJoined = isTrue(autojoin);
   const sorted = (elements: readonly Element[]) => elements.map((one) => serialize(one)).sort();
   return JSON.stringify([
     name,

@@ -9,12 +9,14 @@
  */
 
 import type { Jid } from '../../server/address/jid.js';
-import { defineModule, session } from '../../server/module/index.js';
+import { defineModule, event, session } from '../../server/module/index.js';
 import { Serial } from '../../server/serial.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import { childrenOf, type Element, el, serialize } from '../../server/xml/element.js';
-import { checkItem, checkStorage, collate, differences, type Items } from './conversion.js';
+import { Cache } from '../../storage/cache.js';
+import { bookmarkIn, checkItem, checkStorage, collate, differences, type Items } from './conversion.js';
+import type { Bookmark } from './services.js';
 
 /** XEP-0402 §3.3, XEP-0223 §2: the publish options of clients, which are also the defaults of the node. */
 const asItems = {
@@ -30,6 +32,10 @@ const isPrivate = { 'pubsub#persist_items': true, 'pubsub#access_model': 'whitel
 
 /** The id of the one item of the older form (XEP-0048 §3.1). */
 const current = 'current';
+/** Bookmarks that other modules have read, in memory. */
+const cachedBookmarks = 20_000;
+/** No address has it. */
+const separator = ' ';
 const inPrivate = { ns: NS.bookmarksPrivate, name: 'storage' } as const;
 
 export default defineModule({
@@ -39,11 +45,24 @@ export default defineModule({
   features: { account: [NS.bookmarksCompat, NS.bookmarksCompatPep, NS.bookmarksConversion] },
   needs: ['pep'],
   wants: ['privateXml'],
+  provides: ['bookmarks'],
 
-  start: ({ services: { pep, privateXml }, log }) => {
+  start: ({ services: { pep, privateXml }, provide, log }) => {
     /** By account: changes to bookmarks run one at a time. */
     const turns = new Serial();
     const inTurn = <T>(owner: Jid, work: () => Promise<T>): Promise<T> => turns.run(owner.bare, work);
+
+    const cache = new Cache<Bookmark | null>(cachedBookmarks, async (key) => {
+      const [owner, room] = key.split(separator) as [string, string];
+      const item = await pep.item(owner, NS.bookmarks, room);
+      return item === undefined ? null : bookmarkIn(item);
+    });
+    /** The bookmarks have changed, or may have. */
+    const changed = ({ bare }: Jid, rooms: Iterable<string> | 'all'): void => {
+      if (rooms === 'all') cache.deleteIf((key) => key.startsWith(bare + separator));
+      else for (const room of rooms) cache.delete(bare + separator + room);
+    };
+    provide('bookmarks', { get: (owner, room) => cache.get(owner.bare + separator + room.bare) });
 
     const itemsOf = (owner: Jid): Promise<Items> => pep.items(owner.bare, NS.bookmarks);
 
@@ -73,7 +92,8 @@ export default defineModule({
           // The size limit applies to all bookmarks together, as in the older form.
           if (publish !== undefined)
             await pep.demandRoom(owner.bare, NS.bookmarksPrivate, { publish: new Map([[id, after]]) });
-          await proceed();
+          const rooms = retract === 'all' ? retract : [...retract, ...(publish === undefined ? [] : [publish.id])];
+          await proceed().finally(() => changed(owner, rooms));
           if (before === undefined ? childrenOf(after).length > 0 : serialize(before) !== serialize(after))
             await writeStorage(owner, id, after);
         }),
@@ -86,7 +106,9 @@ export default defineModule({
       const change = differences(storage, await itemsOf(owner));
       await pep.demandRoom(owner.bare, NS.bookmarks, change);
       await write();
-      await pep.change(owner, NS.bookmarks, change, { demand: isPrivate });
+      await pep
+        .change(owner, NS.bookmarks, change, { demand: isPrivate })
+        .finally(() => changed(owner, [...change.publish.keys(), ...change.retract]));
     };
 
     pep.know(NS.bookmarksPrivate, {
@@ -140,7 +162,9 @@ export default defineModule({
         const after = collate(el('storage', lists[0]?.attrs, ...childrenOf(found)), all);
         await pep.demandRoom(owner.bare, NS.bookmarksPrivate, { publish: new Map([[id, after]]) });
         await pep.demandRoom(owner.bare, NS.bookmarks, { publish: new Map(missing) });
-        await pep.change(owner, NS.bookmarks, { publish: new Map(missing) }, { demand: isPrivate });
+        await pep
+          .change(owner, NS.bookmarks, { publish: new Map(missing) }, { demand: isPrivate })
+          .finally(() => changed(owner, 'all'));
         if (childrenOf(after).length > 0) await writeStorage(owner, id, after);
         if (left !== undefined) await privateXml?.clear(owner.bare, inPrivate);
       });
@@ -157,6 +181,10 @@ export default defineModule({
     };
 
     // XEP-0411 §4: before a client requests them
-    return [session('bound', ({ jid }) => tryToUnify(jid.toBare()))];
+    return [
+      session('bound', ({ jid }) => tryToUnify(jid.toBare())),
+      event('accountDeleted', ({ jid }) => changed(jid, 'all')),
+      event('moved', ({ concerns }) => cache.deleteIf((key) => concerns(key.slice(0, key.indexOf(separator))))),
+    ];
   },
 });

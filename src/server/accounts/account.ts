@@ -13,9 +13,24 @@ export interface Account {
   readonly role: Role;
   /** Whether login is refused. The data stays. */
   readonly disabled: boolean;
+  /** An import (XEP-0227) of the account is under way, or was interrupted. It counts as disabled. */
+  readonly importing: boolean;
   /** Changes with the password: anything derived from the old one (tokens, a proof) becomes invalid. */
   readonly epoch: string;
   readonly hashes: readonly ScramHash[];
+}
+
+/** What an import (XEP-0227) knows of an account itself. */
+export interface Imported {
+  readonly keys?: AccountKeys | undefined;
+  /** Used if there are no keys. */
+  readonly password?: string | undefined;
+  readonly role?: Role | undefined;
+  readonly disabled?: boolean | undefined;
+  /** In ms since 1970. */
+  readonly created?: number | undefined;
+  /** The account takes these keys in place of its own. */
+  readonly replaces?: boolean | undefined;
 }
 
 /** Keys for a SCRAM exchange. If `account` is undefined they are decoys: no proof must be accepted. */

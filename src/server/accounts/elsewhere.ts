@@ -1,9 +1,11 @@
 /** The operations on an account that run at its home, which has its cache and serializes its changes. */
-import type { Account, AccountKeys, Role } from './account.js';
+import type { Account, AccountKeys, Imported, Role } from './account.js';
 
 export interface NewAccount {
   readonly role?: Role | undefined;
   readonly disabled?: boolean | undefined;
+  /** Until `endImport`. */
+  readonly importing?: boolean | undefined;
 }
 
 /**
@@ -19,5 +21,7 @@ export interface AccountElsewhere {
   enable(): Promise<void>;
   setRole(role: Role): Promise<void>;
   remove(): Promise<boolean>;
+  beginImport(): Promise<void>;
+  endImport(imported: Imported): Promise<void>;
   revokeTokens(clientId: string | undefined): Promise<void>;
 }

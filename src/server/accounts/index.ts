@@ -20,13 +20,14 @@ import {
   type AccountEvent,
   type AccountKeys,
   type Credentials,
+  type Imported,
   type Proved,
   type Role,
 } from './account.js';
 import type { AccountElsewhere, NewAccount } from './elsewhere.js';
 import type { ScramHash } from './keys.js';
 import { checkedBy, Passwords, prepare } from './passwords.js';
-import { account, decode, encode, present, type StoredAccount, storedAccount } from './stored.js';
+import { account, decode, encode, lastLogin, present, type StoredAccount, storedAccount } from './stored.js';
 import { deviceTokens, Tokens } from './tokens.js';
 
 export * from './account.js';
@@ -77,7 +78,7 @@ export class Accounts {
   private constructor(options: AccountsOptions, secret: Buffer) {
     const { storage } = options;
     this.#store = storage.document('accounts', { check: checkOf(storedAccount), damaged: 'refuse' });
-    this.#logins = storage.document('last_logins', { check: checkOf(z.object({ at: z.number() })) });
+    this.#logins = storage.document('last_logins', { check: checkOf(lastLogin) });
     this.#now = options.now ?? wall;
     this.#elsewhere = options.elsewhere ?? (() => undefined);
     this.#onEvent = options.onEvent ?? (() => {});
@@ -125,6 +126,15 @@ export class Accounts {
     if (away !== undefined) return away.get();
     const stored = this.#cache.get(bare);
     return stored instanceof Promise ? stored.then((s) => account(bare, s)) : account(bare, stored);
+  }
+
+  /** Returns an account and its keys from the storage, for an export; at any node of a cluster. */
+  async stored(bare: string): Promise<{ readonly account: Account; readonly keys: AccountKeys } | undefined> {
+    const stored = present(await this.#store.get(bare));
+    const found = account(bare, stored);
+    if (stored === null || found === undefined) return undefined;
+    const keys = Object.entries(stored.keys).map(([hash, made]) => [hash, decode(made)]);
+    return { account: found, keys: Object.fromEntries(keys) as AccountKeys };
   }
 
   /** Whether the account exists, synchronously on a cache hit. */
@@ -269,6 +279,7 @@ export class Accounts {
         created: this.#now(),
         ...(options.role === 'admin' && { role: 'admin' }),
         ...(options.disabled && { state: 'disabled' }),
+        ...(options.importing && { state: 'importing' }),
         epoch: newEpoch(),
         keys: encode(keys),
       };
@@ -319,6 +330,58 @@ export class Accounts {
       if (before === role) return stored;
       return role === 'admin' ? { ...rest, role } : rest;
     });
+  }
+
+  /**
+   * Creates an account without a password, or ends the sessions of an existing one, for an import: nobody can log in
+   * until `endImport`. Rejects with AccountError('invalid-name').
+   */
+  async beginImport(jid: Jid): Promise<void> {
+    const away = this.#elsewhere(jid.bare);
+    if (away !== undefined) return away.beginImport();
+    if ((await this.get(jid.bare)) === undefined) return this.create(jid, {}, { importing: true });
+    await this.#changeAndEmit(jid.bare, 'accountDisabled', (stored) =>
+      stored.state === 'importing'
+        ? stored
+        : { ...stored, state: 'importing', ...(stored.state === 'disabled' && { isDisabledAfter: true }) },
+    );
+  }
+
+  /**
+   * Ends an import. Only an account without keys takes on what was imported; another one stays as it is, unless it is
+   * replaced.
+   * Rejects with AccountError: not-found, password-invalid, busy.
+   */
+  async endImport(bare: string, imported: Imported): Promise<void> {
+    const away = this.#elsewhere(bare);
+    if (away !== undefined) return away.endImport(imported);
+    const { password, role, disabled, created, replaces } = imported;
+    const given = imported.keys ?? {};
+    const isGiven = password !== undefined || Object.keys(given).length > 0;
+    const isNew = (await this.get(bare))?.hashes.length === 0 || (replaces === true && isGiven);
+    const keys = isNew && Object.keys(given).length === 0 ? await this.#keysOf(password) : given;
+    await this.#changeAndEmit(bare, 'accountEnabled', ({ state, isDisabledAfter, ...stored }) => {
+      const after = isNew
+        ? {
+            ...stored,
+            keys: encode(keys),
+            epoch: newEpoch(),
+            ...(role === 'admin' && { role: 'admin' as const }),
+            created: Math.min(stored.created, created ?? stored.created),
+          }
+        : stored;
+      const isDisabled = isDisabledAfter === true || state === 'disabled' || (isNew && disabled === true);
+      return isDisabled ? { ...after, state: 'disabled' } : after;
+    });
+  }
+
+  /** The keys of a password that is in use elsewhere, so that it may be shorter than a new one. */
+  async #keysOf(password: string | undefined): Promise<AccountKeys> {
+    if (password === undefined) return {};
+    const prepared = prepare(password);
+    if (prepared === undefined)
+      throw new AccountError('password-invalid', 'the password has characters that are not allowed');
+    return this.#passwords.keysFor(this.hashes, prepared);
   }
 
   /** Removes the account and, before it resolves, its data (through `onEvent`). Returns whether it existed. */

@@ -15,11 +15,19 @@ export interface StoredAccount {
   readonly v: 1;
   readonly created: number;
   readonly role?: 'admin';
-  /** `deleting`: the data is being removed. The name stays taken until that is complete, even across a crash. */
-  readonly state?: 'disabled' | 'deleting';
+  /**
+   * `deleting`: the data is being removed. The name stays taken until that is complete, even across a crash. `importing`:
+   * the data is being written; until that is complete, nobody can log in.
+   */
+  readonly state?: 'disabled' | 'deleting' | 'importing';
+  /** Of an account in the state `importing`: it is disabled afterwards. */
+  readonly isDisabledAfter?: true;
   readonly epoch: string;
   readonly keys: Readonly<Partial<Record<ScramHash, StoredKeys>>>;
 }
+
+/** The time of the last login, in ms since 1970. */
+export const lastLogin = z.object({ at: z.number() });
 
 export const storedKeys = z.object({
   salt: z.base64().min(1),
@@ -36,7 +44,8 @@ export const storedAccount: z.ZodType<StoredAccount> = z.object({
   v: z.literal(1),
   created: z.number(),
   role: z.literal('admin').exactOptional(),
-  state: z.enum(['disabled', 'deleting']).exactOptional(),
+  state: z.enum(['disabled', 'deleting', 'importing']).exactOptional(),
+  isDisabledAfter: z.literal(true).exactOptional(),
   epoch: z.string().min(1),
   keys: z
     .partialRecord(z.enum(scramHashes), storedKeys)
@@ -57,7 +66,8 @@ export function account(bare: string, stored: StoredAccount | null): Account | u
     bare,
     created: stored.created,
     role: stored.role ?? 'user',
-    disabled: stored.state === 'disabled',
+    disabled: stored.state !== undefined,
+    importing: stored.state === 'importing',
     epoch: stored.epoch,
     hashes: Object.keys(stored.keys) as ScramHash[],
   };

@@ -125,7 +125,9 @@ export class Jid {
   static #makeBare(text: string, sign: number): Jid {
     const full = flat(text);
     const local = sign < 0 ? undefined : full.slice(0, sign);
-    const jid = new Jid(full, full, local, sign < 0 ? full : full.slice(sign + 1), undefined, undefined);
+    // One string for all addresses of the domain: equal ones are compared without looking at their characters.
+    const domain = sign < 0 ? full : Jid.#bare(undefined, full.slice(sign + 1)).domain;
+    const jid = new Jid(full, full, local, domain, undefined, undefined);
     remember(full, jid);
     return jid;
   }

@@ -12,7 +12,7 @@ export const backup = localCommand({
   name: 'backup',
   summary: 'Writes a backup of the whole database to a file',
   details:
-    'The backup is consistent, verified, and durable when the command ends; a running server is not blocked. It contains messages and password keys, so only its owner may read it. It does not contain the configuration and certificates: copy those files separately.',
+    'The backup is consistent, verified, and durable when the command ends; a running server is not blocked. It contains messages and password keys, so only its owner may read it. It does not contain the configuration, certificates and uploaded files: copy those separately, uploaded files (storage.files.folder) after the database.',
   parameters: {
     file: { ...file, description: 'The file to write.' },
     force: { type: 'flag', description: 'Overwrites an existing file.' },
@@ -24,7 +24,8 @@ export const backup = localCommand({
     const { bytes } = attempt(() => backUp(database, to, { overwrite: force }));
     return { database, file: to, bytes };
   },
-  text: ({ file, bytes }) => `${file} contains the whole database (${megabytes(bytes)}); the backup was verified.`,
+  text: ({ file, bytes }) =>
+    `${file} contains the whole database (${megabytes(bytes)}); the backup was verified. Uploaded files are not in it.`,
 });
 
 export const restore = localCommand({
@@ -60,7 +61,11 @@ async function placesOf(terminal: Terminal): Promise<{ readonly database: string
   const { loadConfiguration } = await import('./configuration.js');
   const { config } = await loadConfiguration(file, terminal.given.data);
   const { sqlite } = config.storage;
-  if (!isOnDisk(config)) throw new CommandError('failed', 'storage.driver is "memory": there is no database file');
+  if (!isOnDisk(config)) {
+    const { driver } = config.storage;
+    const advice = driver === 'postgresql' ? '; use pg_dump' : '';
+    throw new CommandError('failed', `storage.driver is "${driver}": there is no database file${advice}`);
+  }
   return { database: sqlite.file, socket };
 }
 

@@ -93,17 +93,7 @@ async function perform(command: Command, raw: RawValues, terminal: Terminal): Pr
     const values = { ...Object.fromEntries(flags.map(([name]) => [name, false])), ...raw };
     return command.run(terminal as never, values as never);
   }
-  // The running server needs no configuration file, which may be invalid while it is being edited.
-  const { socket } = await terminal.places({ lenient: true });
-  const { call } = await import('./client.js');
-  try {
-    return await call(socket, command.name, raw, terminal.progress);
-  } catch (error) {
-    const isMissing = error instanceof CommandError && error.failure === 'not-running';
-    if (!isMissing || command.where === 'server') throw error;
-    const { runOffline } = await import('./offline.js');
-    return runOffline(command, raw, terminal);
-  }
+  return terminal.call(command, raw);
 }
 
 /** Asks for a confirmation and a password. */
@@ -129,7 +119,7 @@ function terminalOf({ config, data, json }: Call): Terminal {
     data: data === undefined ? undefined : resolve(data),
   };
   let places: Places | undefined;
-  return {
+  const terminal: Terminal = {
     given,
     async places({ lenient = false } = {}) {
       try {
@@ -149,8 +139,22 @@ function terminalOf({ config, data, json }: Call): Terminal {
       return commands;
     },
     progress: (text) => process.stderr.write(plain(`${text} …\n`)),
+    async call(command, raw, output = () => Promise.resolve()) {
+      // The running server needs no configuration file, which may be invalid while it is being edited.
+      const { socket } = await terminal.places({ lenient: true });
+      const { call } = await import('./client.js');
+      try {
+        return await call(socket, command.name, raw, terminal.progress, output);
+      } catch (error) {
+        const isMissing = error instanceof CommandError && error.failure === 'not-running';
+        if (!isMissing || command.where === 'server') throw error;
+        const { runOffline } = await import('./offline.js');
+        return runOffline(command, raw, terminal, output);
+      }
+    },
     print: (value, text) => (json ? printJson(value) : printText(text)),
   };
+  return terminal;
 }
 
 function printJson(value: unknown): void {

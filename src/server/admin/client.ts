@@ -1,7 +1,6 @@
 /** Calls a command in the running server (protocol.ts). */
 import { type IncomingMessage, request } from 'node:http';
 import { connect } from 'node:net';
-import { createInterface } from 'node:readline';
 import { CommandError, type RawValues } from './command.js';
 import { type Line, linesType, pathOf, type Refusal } from './protocol.js';
 
@@ -30,19 +29,33 @@ export async function call(
   name: string,
   values: RawValues,
   progress: (text: string) => void,
+  output: (text: string) => Promise<void> = () => Promise.resolve(),
 ): Promise<unknown> {
   const response = await send(socketPath, name, values);
   try {
-    for await (const text of createInterface({ input: response })) {
+    for await (const text of linesOf(response)) {
       const line = JSON.parse(text) as Line;
       if ('progress' in line) progress(line.progress);
+      else if ('output' in line) await output(line.output);
       else if ('result' in line) return line.result;
       else throw asError(line.error, name);
     }
   } catch (error) {
-    if (error instanceof CommandError) throw error;
+    if (error instanceof CommandError || (error as { syscall?: string }).syscall === 'write') throw error;
   }
   throw new CommandError('failed', 'the server exited before it replied');
+}
+
+/** The lines of a response, read no faster than they are used. */
+async function* linesOf(response: IncomingMessage): AsyncGenerator<string> {
+  response.setEncoding('utf8');
+  let rest = '';
+  for await (const text of response as AsyncIterable<string>) {
+    const lines = (rest + text).split('\n');
+    rest = lines.pop()!;
+    yield* lines;
+  }
+  if (rest !== '') yield rest;
 }
 
 function send(socketPath: string, name: string, values: RawValues): Promise<IncomingMessage> {

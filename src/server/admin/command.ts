@@ -7,7 +7,7 @@
 import type { Accounts } from '../accounts/index.js';
 import type { Places } from '../config/places.js';
 import type { Config } from '../config/schema.js';
-import type { CommandDefinition, Failure, Parameters } from '../module/cli.js';
+import type { CommandDefinition, Failure, Parameters, RawValues } from '../module/cli.js';
 import type { ModuleDefinition } from '../module/index.js';
 import type { Server } from '../server.js';
 
@@ -36,8 +36,12 @@ export interface Context {
   readonly server: Server | undefined;
   /** The accounts; opens the storage if no server runs. */
   accounts(): Promise<Accounts>;
+  /** The running server, or one without ports on the storage. */
+  opened(): Promise<Server>;
   /** Reports progress to the caller. */
   progress(text: string): void;
+  /** Sends a piece of the output to the caller. Resolves once there is room for more. */
+  output(text: string): Promise<void>;
 }
 
 /** How the server was started, to start another one the same way. */
@@ -71,6 +75,11 @@ export interface Terminal {
   commands(): Promise<readonly Command[]>;
   /** Prints progress to standard error. */
   progress(text: string): void;
+  /**
+   * Runs a command in the server, or on its storage if none runs. `output` gets what it sends besides its data. Rejects with
+   * CommandError.
+   */
+  call(command: Command, raw: RawValues, output?: (text: string) => Promise<void>): Promise<unknown>;
   /** Prints data to standard output before the command ends. */
   print(data: unknown, text: string): void;
 }

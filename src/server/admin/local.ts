@@ -125,9 +125,15 @@ const purposes: Readonly<Record<string, string>> = {
   http: 'HTTP for a proxy',
 };
 
+const own = (invitation: string | null): string =>
+  invitation === null
+    ? ''
+    : `\nFor an administrator with a name of your own, open this page within a day:\n  ${invitation}`;
+
 /** The output of a server that has started. */
-function startedText({ version, pid, background, hosts, listening, admin, advice }: Started): string {
+function startedText({ version, pid, background, hosts, listening, webClients, admin, advice }: Started): string {
   const ports = listening.map(({ kind, address, port }) => [`  ${purposes[kind] ?? kind}`, place(address, port)]);
+  const pages = webClients.slice(0, 5).map((url) => ['  web client', url]);
   const log = background === null ? '' : `\nIt runs in the background as process ${pid}; its log is ${background}.`;
   const account =
     admin === null
@@ -135,7 +141,8 @@ function startedText({ version, pid, background, hosts, listening, admin, advice
       : `\n\nThe first account was created, an administrator:\n${columns([
           ['  address', admin.jid],
           ['  password', admin.password],
-        ])}\nThe password is shown only once. Change it in your client, or with: waxwing user passwd ${admin.jid}`;
+          ...webClients.slice(0, 1).map((url) => ['  web client', url]),
+        ])}\nThe password is shown only once. Change it in your client, or with: waxwing user passwd ${admin.jid}${own(admin.invitation)}`;
   const next = advice.map((text) => `\n${text}`).join('');
-  return `Waxwing ${version} serves ${hosts.slice(0, 5).join(', ')}${hosts.length > 5 ? ' …' : ''}.\n${columns(ports)}${log}${account}\n${next}`;
+  return `Waxwing ${version} serves ${hosts.slice(0, 5).join(', ')}${hosts.length > 5 ? ' …' : ''}.\n${columns([...ports, ...pages])}${log}${account}\n${next}`;
 }

@@ -12,7 +12,12 @@ import { run } from './run.js';
 const storageWithin = 15_000;
 
 /** Resolves with the command's data. Rejects as run() does. */
-export async function runOffline(command: Command, raw: RawValues, terminal: Terminal): Promise<unknown> {
+export async function runOffline(
+  command: Command,
+  raw: RawValues,
+  terminal: Terminal,
+  output: (text: string) => Promise<void>,
+): Promise<unknown> {
   const { file } = await terminal.places();
   const { data } = terminal.given;
   const { config, modules } = await loadConfiguration(file, data);
@@ -21,7 +26,8 @@ export async function runOffline(command: Command, raw: RawValues, terminal: Ter
     config,
     modules,
     server: undefined,
-    async accounts() {
+    accounts: async () => (await context.opened()).accounts,
+    async opened() {
       if ((config.storage.stores.accounts ?? config.storage.driver) === 'memory')
         throw new CommandError('not-running', 'accounts are stored in memory only, and no server is running');
       // A server without ports: its modules update what depends on the accounts.
@@ -31,9 +37,10 @@ export async function runOffline(command: Command, raw: RawValues, terminal: Ter
         storageWithin,
         logTo: { write: (line) => process.stderr.write(line) },
       });
-      return (await server).accounts;
+      return server;
     },
     progress: terminal.progress,
+    output,
   };
   try {
     return await run(command, context, raw);

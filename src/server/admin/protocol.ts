@@ -4,7 +4,7 @@
  *
  * `POST /v1/user/add` with the parameters as a JSON object. The response is `{"result": …}` with 200, or `{"error":
  * {"code", "message"}}` with a status below. With `Accept: application/x-ndjson`, the response is a line `{"progress":
- * "text"}` for each progress report, and one of the above at the end.
+ * "text"}` for each progress report, `{"output": "text"}` for each piece of a long output, and one of the above at the end.
  */
 import type { Failure } from './command.js';
 
@@ -17,7 +17,7 @@ export interface Refusal {
 
 export type Answer = { readonly result: unknown } | { readonly error: Refusal };
 
-export type Line = Answer | { readonly progress: string };
+export type Line = Answer | { readonly progress: string } | { readonly output: string };
 
 export const statusCodes: Readonly<Record<Refusal['code'], number>> = {
   usage: 400,

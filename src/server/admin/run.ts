@@ -1,9 +1,9 @@
 /** Runs a command on its data, and maps its errors for the caller. */
 import { type Command, CommandError, type Context, type Failure, type RawValues } from './command.js';
-import { readValues } from './values.js';
 
 /** Resolves with the command's data. Rejects with CommandError; with any other error only for a bug. */
 export async function run(command: Command, context: Context, raw: RawValues): Promise<unknown> {
+  const { readValues } = await import('./values.js');
   const values = readValues(command, raw);
   try {
     return await command.run(context as never, values as never);
@@ -26,11 +26,14 @@ function failureOf(error: Error & { readonly failure?: string }): Failure | unde
     case 'ConfigError':
       return 'configuration';
     case 'StorageError':
+    case 'MigrationError':
+    case 'PortableError':
     case 'ModuleError':
     case 'HookError':
     case 'LogError':
     case 'CertificateError':
     case 'ListenError':
+    case 'JoinError':
       return 'failed';
     default:
       return undefined;

@@ -1,5 +1,5 @@
 /** Commands on the running server as a whole, and on its configuration. */
-import { monotonic } from '../clock.js';
+import { monotonic, wall } from '../clock.js';
 import type { Config } from '../config/schema.js';
 import type { Server } from '../server.js';
 import { columns, count, duration, facts, megabytes, time } from '../words.js';
@@ -12,6 +12,17 @@ interface StreamsData {
   readonly outgoing: number;
 }
 
+interface EngineData {
+  readonly name: string;
+  readonly isWorking: boolean;
+  /** How long it has not worked; null if it does. */
+  readonly failingSeconds: number | null;
+  /** Operations that were refused or given up since the start. */
+  readonly refused: number;
+  /** Operations under way. */
+  readonly pending: number;
+}
+
 export interface StatusData {
   readonly version: string;
   readonly pid: number;
@@ -21,6 +32,8 @@ export interface StatusData {
   readonly node: string;
   readonly hosts: readonly string[];
   readonly listening: readonly { readonly kind: string; readonly address: string; readonly port: number }[];
+  /** Addresses of the web client, by host. */
+  readonly webClients: readonly string[];
   /** Streams to and from other servers; a text says why there are none. */
   readonly federation: StreamsData | string;
   /** Open connections of clients by kind of transport. */
@@ -32,6 +45,16 @@ export interface StatusData {
   readonly memory: { readonly rss: number; readonly heapUsed: number };
   /** Bytes on the disk of the data folder; null if not known. */
   readonly disk: { readonly free: number; readonly total: number; readonly isLow: boolean } | null;
+  /** Databases and other engines, and whether they work. */
+  readonly engines: readonly EngineData[];
+  /** Certificates in use. */
+  readonly certificates: readonly {
+    readonly host: string;
+    /** ISO 8601. */
+    readonly expires: string;
+    /** Why the last order failed, if it did. */
+    readonly error: string | null;
+  }[];
   readonly configFile: string | null;
   readonly data: string;
   /** How it was started. */
@@ -44,8 +67,9 @@ export const status = serverCommand({
   name: 'status',
   summary: 'Shows the state of the server',
   reads: true,
-  run({ server, launch, config }): StatusData {
+  async run({ server, launch, config }): Promise<StatusData> {
     const { rss, heapUsed } = process.memoryUsage();
+    const ordered = await server.acme.statuses();
     return {
       version: server.version,
       pid: process.pid,
@@ -54,12 +78,25 @@ export const status = serverCommand({
       node: process.version,
       hosts: Object.keys(config.hosts),
       listening: [...server.listening, ...server.modulesListening],
+      webClients: webClientsOf(server),
       federation: federationOf(server),
       connections: server.connections,
       sessions: server.sessions.size,
       hibernating: server.hibernating,
       memory: { rss, heapUsed },
       disk: server.disk.space === undefined ? null : { ...server.disk.space, isLow: server.disk.isLow },
+      engines: server.engines.states.map(({ name, isWorking, failingSeconds, refused, pending }) => ({
+        name,
+        isWorking,
+        failingSeconds: failingSeconds ?? null,
+        refused,
+        pending,
+      })),
+      certificates: [...server.certificates.ends].map(([host, end]) => ({
+        host,
+        expires: new Date(end).toISOString(),
+        error: ordered.find((one) => one.host === host)?.error ?? null,
+      })),
       configFile: launch.file ?? null,
       data: config.data,
       launch: { data: launch.data ?? null, folder: launch.folder },
@@ -78,6 +115,7 @@ export const status = serverCommand({
       ['Running since', startedAt && `${time(startedAt)}${running}`],
       ['Hosts', list(status.hosts ?? [])],
       ['Listens on', list(listening.map(({ kind, address, port }) => `${kind} ${place(address, port)}`))],
+      ['Web client', list(status.webClients ?? [])],
       ['Other servers', typeof federation === 'string' ? `none: ${federation}` : federation && streams(federation)],
       ['Connections', status.connections && `${all}${kinds === '' ? '' : ` (${kinds})`}`],
       [
@@ -85,12 +123,18 @@ export const status = serverCommand({
         sessions === undefined ? '' : `${sessions}${hibernating > 0 ? ` (${hibernating} hibernating)` : ''}`,
       ],
       ['Memory', memory && megabytes(memory.rss)],
+      ['Storage', stored(status.engines ?? [])],
       ['Disk', disk ? free(disk) : ''],
+      ['Certificates', certified(status.certificates ?? [])],
       ['Configuration', status.configFile ?? 'none (defaults)'],
       ['Data', status.data],
     ]);
   },
 });
+
+/** Addresses of the web client, in the order of the hosts; none if it is not running or there is no port for it. */
+export const webClientsOf = (server: Server): string[] =>
+  Object.keys(server.config.hosts).flatMap((domain) => server.host(domain)?.provided('webClient')?.url ?? []);
 
 function federationOf({ federation }: Server): StatusData['federation'] {
   if (typeof federation === 'string') return federation;
@@ -98,11 +142,29 @@ function federationOf({ federation }: Server): StatusData['federation'] {
   return { incoming, outgoing };
 }
 
+const stored = (engines: readonly EngineData[]): string =>
+  engines
+    .map(({ name, failingSeconds, refused }) => {
+      const count = refused === 0 ? '' : ` (${refused} requests refused since the start)`;
+      return `${name} ${failingSeconds === null ? 'works' : `HAS NOT WORKED FOR ${duration(failingSeconds)}`}${count}`;
+    })
+    .join(', ');
+
 const streams = ({ incoming, outgoing }: StreamsData): string =>
   `${count(incoming, 'stream')} from them, ${outgoing} to them`;
 
 const free = ({ free, isLow }: NonNullable<StatusData['disk']>): string =>
   `${megabytes(free)} free${isLow ? ' (low: accounts that write much are slowed down)' : ''}`;
+
+/** The one that expires first, and failed orders. */
+function certified(all: StatusData['certificates']): string {
+  const [first] = [...all].sort((one, other) => (one.expires < other.expires ? -1 : 1));
+  if (first === undefined) return '';
+  const seconds = (Date.parse(first.expires) - wall()) / 1000;
+  const failed = all.filter(({ error }) => error !== null).map(({ host, error }) => `${host} not renewed: ${error}`);
+  const valid = seconds <= 0 ? `${first.host} has expired` : `${first.host} valid for ${duration(seconds)}`;
+  return [valid, ...failed.slice(0, 5)].join('; ');
+}
 
 /** An address with its port, as in a URL; `*` for `::`. */
 export function place(address: string, port: number): string {

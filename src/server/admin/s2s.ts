@@ -1,10 +1,10 @@
 /** `waxwing s2s …`: streams to and from other servers. */
-import { Jid } from '../address/jid.js';
 import { isPrivateName } from '../config/public-names.js';
 import type { Federation } from '../federation.js';
+import type { Peers, PeersAsked } from '../federation-nodes.js';
 import { oneLine } from '../plain.js';
 import type { Server } from '../server.js';
-import { type Pause, remoteOf, type ServerStream } from '../stream/s2s/inspection.js';
+import type { Pause, ServerStream } from '../stream/s2s/inspection.js';
 import type { PlaceReport, ProbeReport } from '../stream/s2s/probe.js';
 import { columns, count, facts, paragraph, time } from '../words.js';
 import { CommandError, exitCodes, serverCommand } from './command.js';
@@ -19,8 +19,23 @@ function demandFederation({ federation }: Server): Federation {
   throw new CommandError('failed', `there are no streams with other servers: ${federation}`);
 }
 
-/** Returns the domain in its normal form. Throws CommandError. */
-export function demandDomain(text: string): string {
+/** What all nodes know. Throws CommandError. */
+async function peersOf(server: Server, asked: Partial<PeersAsked>): Promise<Peers> {
+  demandFederation(server);
+  const host = server.host(Object.keys(server.config.hosts)[0]!)!;
+  const { askAboutPeers } = await import('../federation-nodes.js');
+  const { StanzaError } = await import('../stanza/errors.js');
+  try {
+    return await askAboutPeers(host, { withSubdomains: false, most: Number.MAX_SAFE_INTEGER, kicks: false, ...asked });
+  } catch (error) {
+    if (!(error instanceof StanzaError)) throw error;
+    throw new CommandError('failed', 'a node of the cluster did not answer; try again later');
+  }
+}
+
+/** Resolves with the domain in its normal form. Rejects with CommandError. */
+async function demandDomain(text: string): Promise<string> {
+  const { Jid } = await import('../address/jid.js');
   const jid = Jid.tryParse(text);
   if (jid !== undefined && jid.full === jid.domain) return jid.domain;
   throw new CommandError('usage', `${JSON.stringify(text)} is not a domain; use one such as example.org`);
@@ -29,21 +44,17 @@ export function demandDomain(text: string): string {
 export const list = serverCommand({
   name: 's2s list',
   summary: 'Lists streams to and from other servers',
-  details: 'In a cluster these are the streams of the node that answers.',
   reads: true,
   parameters: {
     domain: { type: 'text', positional: true, description: 'Only streams with this domain and its subdomains.' },
     limit: { type: 'count', description: `Most streams on a page (${usualPage}).` },
     page: { type: 'count', description: 'The page to show, from 1.' },
   },
-  run({ server }, { domain, limit = usualPage, page = 1 }) {
-    const wanted = domain === undefined ? undefined : demandDomain(domain);
-    const isWanted = (name: string) => wanted === undefined || name === wanted || name.endsWith(`.${wanted}`);
-    const all = demandFederation(server)
-      .describe()
-      .filter((stream) => isWanted(remoteOf(stream)) || stream.pairs.some(({ remote }) => isWanted(remote)));
-    const pages = Math.max(1, Math.ceil(all.length / limit));
-    return { streams: all.slice((page - 1) * limit, page * limit), total: all.length, page, pages };
+  async run({ server }, { domain, limit = usualPage, page = 1 }) {
+    const wanted = domain === undefined ? undefined : await demandDomain(domain);
+    const most = page * limit;
+    const { streams, total } = await peersOf(server, { domain: wanted, withSubdomains: true, most });
+    return { streams: streams.slice(most - limit, most), total, page, pages: Math.max(1, Math.ceil(total / limit)) };
   },
   text({ streams, total, page, pages }) {
     if (total === 0) return 'No streams.';
@@ -79,19 +90,19 @@ export const show = serverCommand({
   parameters: {
     domain: { type: 'text', positional: true, required: true, description: 'Domain of the other server.' },
   },
-  run({ server }, { domain: text }) {
-    const domain = demandDomain(text);
+  async run({ server }, { domain: text }) {
+    const domain = await demandDomain(text);
     const federation = demandFederation(server);
     const { connect } = server.config.s2s;
-    const counts = federation.domains.named.get(domain);
+    const { streams, pauses, counts } = await peersOf(server, { domain });
     return {
       domain,
-      streams: federation.describe().filter((one) => remoteOf(one) === domain || hasPair(one, domain)),
-      pauses: federation.pauses(domain),
+      streams,
+      pauses,
       policies: federation.policies(domain),
       connect: Object.hasOwn(connect, domain) ? connect[domain]! : null,
       // Null unless the domain is among the busiest, which are counted one by one.
-      counts: counts && { ...counts, failures: Object.fromEntries(counts.failures) },
+      counts,
     };
   },
   text({ domain, streams, pauses, policies, connect, counts }) {
@@ -100,8 +111,8 @@ export const show = serverCommand({
       ['Domain', domain],
       ['Address', connect === null ? undefined : `${connect} (s2s.connect)`],
       ...policies.map((one): [string, string] => ['Policy', policyText(one, policies.length > 1)]),
-      ['Received', counts && count(counts.received, 'stanza')],
-      ['Sent', counts && count(counts.sent, 'stanza')],
+      ['Received', counts === null ? undefined : count(counts.received, 'stanza')],
+      ['Sent', counts === null ? undefined : count(counts.sent, 'stanza')],
       ['Failures', failures.join(', ')],
     ]);
     return [about, ...streams.map(streamFacts), ...pauses.map(pauseText)].join('\n\n') || 'Nothing is known.';
@@ -115,8 +126,6 @@ function policyText({ denied, by, requiresCertificate, hosts }: Policies, isOneO
   const what = denied ? `denied by ${by}` : `allowed by ${by}, ${needs}`;
   return isOneOfMany ? `${what}; for ${hosts.slice(0, 5).join(', ')}${hosts.length > 5 ? ' and others' : ''}` : what;
 }
-
-const hasPair = ({ pairs }: ServerStream, domain: string): boolean => pairs.some(({ remote }) => remote === domain);
 
 function streamFacts(stream: ServerStream): string {
   const { direction, bidirectional, state, pairs, claimed, address, tls, authentication, since, received, sent } =
@@ -156,11 +165,10 @@ export const kick = serverCommand({
   parameters: {
     domain: { type: 'text', positional: true, required: true, description: 'Domain of the other server.' },
   },
-  run({ server }, { domain: text }) {
-    const domain = demandDomain(text);
-    const federation = demandFederation(server);
-    const paused = federation.pauses(domain).length;
-    return { domain, closed: federation.kick(domain), paused };
+  async run({ server }, { domain: text }) {
+    const domain = await demandDomain(text);
+    const { closed, pauses } = await peersOf(server, { domain, kicks: true });
+    return { domain, closed, paused: pauses.length };
   },
   text({ domain, closed, paused }) {
     const streams =
@@ -185,7 +193,7 @@ export const test = serverCommand({
   },
   async run({ server, progress }, { domain, from, seconds = usualSeconds }) {
     const federation = demandFederation(server);
-    const pair = { from: fromOf(server, federation, from), to: demandDomain(domain) };
+    const pair = { from: await fromOf(server, federation, from), to: await demandDomain(domain) };
     if (federation.isLocal(pair.to))
       throw new CommandError('usage', `${pair.to} is a domain of this server; waxwing check looks at it`);
     if (seconds > mostSeconds) throw new CommandError('usage', `seconds: must be at most ${mostSeconds}`);
@@ -211,11 +219,11 @@ export const test = serverCommand({
   exitCode: ({ accepted }) => (accepted ? exitCodes.done : exitCodes.errorsFound),
 });
 
-/** Throws CommandError if the domain is not one of the server. */
-function fromOf({ config }: Server, federation: Federation, given: string | undefined): string {
+/** Rejects with CommandError if the domain is not one of the server. */
+async function fromOf({ config }: Server, federation: Federation, given: string | undefined): Promise<string> {
   const hosts = Object.keys(config.hosts);
   if (given === undefined) return hosts.find((host) => !isPrivateName(host)) ?? hosts[0]!;
-  const domain = demandDomain(given);
+  const domain = await demandDomain(given);
   if (federation.isLocal(domain)) return domain;
   throw new CommandError('not-found', `${domain} is not a domain of this server`);
 }

@@ -1,8 +1,12 @@
 /** Commands other than those in local.ts: the server's own, and those of modules. */
 import type { CliCommand, CliContext, ModuleDefinition } from '../module/index.js';
 import * as backups from './backups.js';
+import * as certificates from './certificates.js';
+import * as cluster from './cluster.js';
 import { type Command, CommandError, localNames, type ServerContext } from './command.js';
 import * as components from './components.js';
+import * as migrations from './migrations.js';
+import * as portable from './portable.js';
 import * as running from './running.js';
 import * as s2s from './s2s.js';
 import * as sessions from './sessions.js';
@@ -15,6 +19,9 @@ export const own: readonly Command[] = [
   running.reload,
   backups.backup,
   backups.restore,
+  migrations.migrate,
+  portable.exportAccounts,
+  portable.importAccounts,
   users.add,
   users.passwd,
   users.list,
@@ -23,6 +30,13 @@ export const own: readonly Command[] = [
   users.disable,
   users.enable,
   users.remove,
+  certificates.list,
+  certificates.show,
+  certificates.renew,
+  cluster.status,
+  cluster.drain,
+  cluster.join,
+  cluster.remove,
   sessions.list,
   sessions.kick,
   components.list,
@@ -35,6 +49,9 @@ export const own: readonly Command[] = [
   running.config,
   running.logLevel,
 ];
+
+/** What local commands of the same names run in the server. */
+export const behindLocal: readonly Command[] = [portable.exporting, portable.importing];
 
 /** Commands of modules come last, by name. */
 export function servedCommands(modules: readonly ModuleDefinition[]): readonly Command[] {

@@ -1,4 +1,6 @@
 /** The admin socket of the running server (protocol.ts). */
+
+import { once } from 'node:events';
 import { chmodSync, lstatSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
@@ -6,7 +8,7 @@ import { isAnswering } from './client.js';
 import { type Command, CommandError, type RawValues, type ServerContext } from './command.js';
 import { type Answer, type Line, linesType, pathOf, type Refusal, statusCodes } from './protocol.js';
 import { run } from './run.js';
-import { demandCommands, servedCommands } from './served.js';
+import { behindLocal, demandCommands, servedCommands } from './served.js';
 
 /** Largest request body, in bytes. */
 const largestBody = 65_536;
@@ -23,11 +25,11 @@ export interface AdminSocket {
  */
 export async function openAdminSocket(
   path: string,
-  context: Omit<ServerContext, 'progress'>,
+  context: Omit<ServerContext, 'progress' | 'output'>,
   log: Logger,
 ): Promise<AdminSocket> {
   demandCommands(context.server.modules);
-  const served = servedCommands(context.server.modules).filter(({ where }) => where !== 'local');
+  const served = [...servedCommands(context.server.modules), ...behindLocal].filter(({ where }) => where !== 'local');
   const byPath = new Map(served.map((one) => [pathOf(one.name), one]));
   const server = createServer({ requestTimeout: 10_000, keepAlive: false }, (request, response) => {
     answer(request, response, byPath, context, log).catch((error: unknown) => {
@@ -69,13 +71,19 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   byPath: ReadonlyMap<string, Command>,
-  context: Omit<ServerContext, 'progress'>,
+  context: Omit<ServerContext, 'progress' | 'output'>,
   log: Logger,
 ): Promise<void> {
   const inLines = request.headers.accept === linesType;
   const say = (line: Line) => {
     if (!response.headersSent) response.writeHead(200, { 'content-type': linesType });
     response.write(`${JSON.stringify(line)}\n`);
+  };
+  const output = async (text: string): Promise<void> => {
+    if (!inLines) throw new CommandError('usage', `the answer of ${request.url} needs the type ${linesType}`);
+    say({ output: text });
+    if (response.writableNeedDrain) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+    if (response.destroyed) throw new CommandError('failed', 'the caller has gone');
   };
   const finish = (status: number, reply: Answer) => {
     if (inLines) {
@@ -96,7 +104,7 @@ async function answer(
     if (inLines) say({ progress: text });
   };
   try {
-    const result = await run(command, { ...context, progress } as ServerContext, raw);
+    const result = await run(command, { ...context, progress, output } as ServerContext, raw);
     finish(200, { result: result ?? null });
   } catch (error) {
     if (error instanceof CommandError) return refuse(error.failure, error.message);

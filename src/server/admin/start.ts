@@ -9,7 +9,7 @@ import { exitCodes, type Launch, type Terminal } from './command.js';
 import { loadConfiguration } from './configuration.js';
 import { newPassword } from './password.js';
 import { programName } from './program.js';
-import { isSupervised } from './running.js';
+import { isSupervised, webClientsOf } from './running.js';
 import { openAdminSocket } from './socket.js';
 import type { Started } from './started.js';
 import { showsSecrets } from './terminal.js';
@@ -72,6 +72,7 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
       },
       modules: server.modules,
       accounts: async () => server.accounts,
+      opened: async () => server,
       shutdown,
     },
     log,
@@ -89,6 +90,7 @@ async function runUntilStopped(terminal: Terminal, text: (started: Started) => s
       background: background?.logFile ?? null,
       hosts: Object.keys(server.config.hosts),
       listening: [...server.listening, ...server.modulesListening],
+      webClients: webClientsOf(server),
       admin,
       advice: [
         ...advice,
@@ -168,6 +170,13 @@ function withoutFederation({ config, federation }: Server): string[] {
     : [];
 }
 
+/** The page on which the administrator can make an account of their own. Null if there is none. */
+async function ownInvitation(server: Server, host: string): Promise<string | null> {
+  const wanted = { role: 'admin', registers: true, connects: false, uses: 1, seconds: 86_400 } as const;
+  const made = await server.host(host)?.provided('invites')?.make(wanted);
+  return made?.url ?? null;
+}
+
 /** Creates the administrator's account if there are no accounts. */
 async function firstAccount(server: Server): Promise<Pick<Started, 'admin' | 'advice'>> {
   const { config, accounts } = server;
@@ -187,5 +196,5 @@ async function firstAccount(server: Server): Promise<Pick<Started, 'admin' | 'ad
   }
   const password = newPassword(config.auth.password_min_length);
   await accounts.create(jid, password, { role: named === undefined ? 'admin' : 'user' });
-  return { admin: { jid: jid.bare, password }, advice: [invitation] };
+  return { admin: { jid: jid.bare, password, invitation: await ownInvitation(server, first) }, advice: [invitation] };
 }

@@ -9,8 +9,10 @@ export interface Started {
   readonly background: string | null;
   readonly hosts: readonly string[];
   readonly listening: readonly (Bound | ModuleListener)[];
+  /** Addresses of the web client, of the first host first. */
+  readonly webClients: readonly string[];
   /** The account created by the first start. */
-  readonly admin: { readonly jid: string; readonly password: string } | null;
+  readonly admin: { readonly jid: string; readonly password: string; readonly invitation: string | null } | null;
   /** Next steps, a sentence each. */
   readonly advice: readonly string[];
 }

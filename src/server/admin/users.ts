@@ -6,7 +6,7 @@ import type { UsageData } from '../module/cli.js';
 import type { Server } from '../server.js';
 import { columns, count, facts, time, usageFacts } from '../words.js';
 import { CommandError, type Context, eitherCommand, serverCommand } from './command.js';
-import { describeSession, type SessionData, sessionTable } from './sessions.js';
+import { answered, sessionTable } from './sessions.js';
 
 const jid = {
   type: 'account',
@@ -112,7 +112,9 @@ export const show = eitherCommand({
     const accounts = await context.accounts();
     const account = await accounts.get(jid.bare);
     if (account === undefined) throw unknownAccount(jid);
-    const sessions: SessionData[] = [...(context.server?.sessions.of(jid.bare) ?? [])].map(describeSession);
+    const sessions = await answered(
+      context.server?.nodes.sessions(jid, Number.MAX_SAFE_INTEGER) ?? Promise.resolve([]),
+    );
     return {
       ...(await describe(context, account)),
       mechanisms: account.hashes.map((hash) => `SCRAM-${hash}`),

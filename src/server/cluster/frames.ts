@@ -3,20 +3,29 @@
  * LEB128, texts as their length in bytes and UTF-8. A frame omits its payload if it equals that of the previous frame
  * on the connection, so a stanza to many addresses crosses once.
  *
- * The side that opened the connection sends `hello`, then frames, answers, `state`, `at`, `view` and `drain`; the other
- * side sends `confirm` and `drained`.
+ * The side that opened the connection sends `hello`, then frames, answers, `state`, `at`, `view`, `drain` and `ping`; the
+ * other side sends `welcome` or `refused`, then `confirm`, `drained` and `pong`.
+ *
+ * In every version of the protocol `hello` begins with the protocol and the sender, so that a difference can be named.
  */
 
-export const protocol = 1;
+import { slotCount } from './slots.js';
+
+export const protocol = 2;
 
 /** Maximum bytes of a message; far above the size of a stanza. */
 const mostBytes = 64 * 2 ** 20;
+/** The same of the first message of a connection. */
+const mostHello = 4096;
 
 /** A node during one run. */
 export interface NodeName {
   readonly id: string;
   readonly epoch: number;
 }
+
+/** Names a node during one run. */
+export const keyOf = ({ id, epoch }: NodeName): string => `${epoch} ${id}`;
 
 /** Identifies the first transmission of a frame. */
 export interface Mark extends NodeName {
@@ -43,11 +52,20 @@ export type Message =
       readonly protocol: number;
       readonly from: NodeName;
       readonly to: NodeName;
+      /** The id of the sender's cluster. */
+      readonly cluster: string;
       /** The version of the sender's view. */
       readonly view: number;
       /** Number of connections that the sender has opened to this peer. */
       readonly connection: number;
     }
+  /** The answer to `hello`. */
+  | { readonly kind: 'welcome'; readonly from: NodeName }
+  /** The other answer, and why. The connection is closed. */
+  | { readonly kind: 'refused'; readonly reason: string }
+  /** To be answered with `pong` at once. */
+  | { readonly kind: 'ping' }
+  | { readonly kind: 'pong' }
   | Frame
   /** The answer to a question, or a note that there is none. */
   | {
@@ -80,7 +98,21 @@ export type Message =
   /** The first and last number of each range of frames that are handled and durable. */
   | { readonly kind: 'confirm'; readonly ranges: readonly (readonly [number, number])[] };
 
-const kinds = ['hello', 'frame', 'answer', 'at', 'view', 'drain', 'drained', 'confirm', 'state'] as const;
+const kinds = [
+  'hello',
+  'frame',
+  'answer',
+  'at',
+  'view',
+  'drain',
+  'drained',
+  'confirm',
+  'state',
+  'welcome',
+  'refused',
+  'ping',
+  'pong',
+] as const;
 
 /** A protocol violation by the peer. The connection is closed. */
 export class FrameError extends Error {
@@ -120,8 +152,18 @@ export class Encoder {
         this.#whole(message.protocol);
         this.#node(message.from);
         this.#node(message.to);
+        this.#text(message.cluster);
         this.#whole(message.view);
         this.#whole(message.connection);
+        break;
+      case 'welcome':
+        this.#node(message.from);
+        break;
+      case 'refused':
+        this.#text(message.reason);
+        break;
+      case 'ping':
+      case 'pong':
         break;
       case 'frame':
         this.#frame(message);
@@ -215,21 +257,39 @@ export class Encoder {
 /** Decodes the bytes of one connection, in chunks of any size. */
 export class Decoder {
   #rest: Buffer = Buffer.alloc(0);
+  /** Received after `#rest`, and their size. */
+  #chunks: Buffer[] = [];
+  #chunkBytes = 0;
+  /** Bytes of the incomplete message at the beginning of `#rest`. */
+  #needed = 4;
+  #most = mostHello;
   #at = 0;
   #end = 0;
   #payload: string | undefined;
 
   /** Yields the complete messages. Throws FrameError. */
   *read(bytes: Buffer): Generator<Message> {
-    this.#rest = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
+    this.#chunks.push(bytes);
+    this.#chunkBytes += bytes.length;
+    // A long message is put together once, not with each of its chunks.
+    if (this.#rest.length + this.#chunkBytes < this.#needed) return;
+    this.#rest =
+      this.#rest.length === 0 && this.#chunks.length === 1 ? bytes : Buffer.concat([this.#rest, ...this.#chunks]);
+    this.#chunks = [];
+    this.#chunkBytes = 0;
     let next = 0;
+    this.#needed = 4;
     while (this.#rest.length - next >= 4) {
       const length = this.#rest.readUInt32BE(next);
-      if (length === 0 || length > mostBytes) throw new FrameError(`message length of ${length} bytes is out of range`);
-      if (this.#rest.length - next - 4 < length) break;
+      if (length === 0 || length > this.#most)
+        throw new FrameError(`message length of ${length} bytes is out of range`);
+      this.#needed = 4 + length;
+      if (this.#rest.length - next < this.#needed) break;
       this.#at = next + 4;
       this.#end = this.#at + length;
       next = this.#end;
+      this.#needed = 4;
+      this.#most = mostBytes;
       yield this.#message();
     }
     this.#rest = this.#rest.subarray(next);
@@ -245,14 +305,14 @@ export class Decoder {
   #fields(kind: Message['kind'] | undefined): Message {
     switch (kind) {
       case 'hello':
-        return {
-          kind,
-          protocol: this.#whole(),
-          from: this.#node(),
-          to: this.#node(),
-          view: this.#whole(),
-          connection: this.#whole(),
-        };
+        return this.#hello();
+      case 'welcome':
+        return { kind, from: this.#node() };
+      case 'refused':
+        return { kind, reason: this.#text() };
+      case 'ping':
+      case 'pong':
+        return { kind };
       case 'frame':
         return this.#frame();
       case 'answer':
@@ -261,7 +321,7 @@ export class Decoder {
         return {
           kind,
           number: this.#whole(),
-          slot: this.#whole(),
+          slot: this.#slot(),
           isFirst: this.#whole() === 1,
           payload: this.#text(),
         };
@@ -270,7 +330,7 @@ export class Decoder {
       case 'view':
         return { kind, view: this.#whole() };
       case 'drain':
-        return { kind, id: this.#whole(), slots: this.#many(() => this.#whole()) };
+        return { kind, id: this.#whole(), slots: this.#many(() => this.#slot()) };
       case 'drained':
         return { kind, id: this.#whole() };
       case 'confirm':
@@ -286,9 +346,32 @@ export class Decoder {
     }
   }
 
+  #hello(): Message {
+    const [theirs, from] = [this.#whole(), this.#node()];
+    if (theirs !== protocol) {
+      this.#at = this.#end;
+      return { kind: 'hello', protocol: theirs, from, to: { id: '', epoch: 0 }, cluster: '', view: 0, connection: 0 };
+    }
+    return {
+      kind: 'hello',
+      protocol: theirs,
+      from,
+      to: this.#node(),
+      cluster: this.#text(),
+      view: this.#whole(),
+      connection: this.#whole(),
+    };
+  }
+
+  #slot(): number {
+    const slot = this.#whole();
+    if (slot >= slotCount) throw new FrameError(`there is no slot ${slot}`);
+    return slot;
+  }
+
   #frame(): Frame {
     const number = this.#whole();
-    const slot = this.#whole();
+    const slot = this.#slot();
     const flags = this.#whole();
     const to = this.#many(() => this.#text());
     const again = (flags & 2) === 0 ? undefined : { ...this.#node(), number: this.#whole() };

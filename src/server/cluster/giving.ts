@@ -3,7 +3,7 @@
  * node.ts for the whole of a move.
  */
 import type { Storage } from '../../storage/contract.js';
-import type { NodeName } from './frames.js';
+import { keyOf, type NodeName } from './frames.js';
 import type { Link } from './link.js';
 import { slotCount } from './slots.js';
 import { acting, elsewhere, finishing, isLeaving, stopping } from './states.js';
@@ -224,5 +224,3 @@ export class Giving {
     return { ...view, slots, handingOver: null };
   }
 }
-
-const keyOf = ({ id, epoch }: NodeName): string => `${epoch} ${id}`;

@@ -9,6 +9,7 @@ import {
   Encoder,
   type Frame,
   FrameError,
+  keyOf,
   type Mark,
   type Message,
   type NodeName,
@@ -43,6 +44,8 @@ export interface Receiver {
 
 export interface InboxParts {
   readonly self: NodeName;
+  /** The id of the cluster. */
+  cluster(): string;
   readonly receiver: Receiver;
   /** Whether this node acts for a slot. */
   acts(slot: number): boolean;
@@ -106,6 +109,7 @@ export class Inbox {
   readonly #begun = new Set<Entry>();
   #waiters: { readonly concerns: (entry: Entry) => boolean; readonly resolve: () => void }[] = [];
   #isClosed = false;
+  #lastRefusal = '';
   /** Number of frames received again. */
   repeated = 0;
 
@@ -131,11 +135,11 @@ export class Inbox {
           for (const message of decoder.read(bytes)) {
             if (this.#isClosed || !isCurrent()) return;
             if (peer === undefined) {
-              peer = this.#hello(message, wire);
-              if (peer === undefined) {
-                wire.close();
-                return;
-              }
+              const known = this.#hello(message, wire);
+              if (typeof known === 'string') return this.#refuse(known, message, wire);
+              peer = known;
+              peer.encoder.add({ kind: 'welcome', from: this.#parts.self });
+              this.#schedule(peer);
             } else this.#received(peer, message);
           }
         } catch (error) {
@@ -201,18 +205,23 @@ export class Inbox {
   // --- peers
   // ----------------------------------------------------------------------------------------------------------
 
-  #hello(message: Message, wire: Wire): Peer | undefined {
+  /** Returns the peer, or why it is refused. */
+  #hello(message: Message, wire: Wire): Peer | string {
     if (message.kind !== 'hello') throw new FrameError(`the first message is ${message.kind} instead of hello`);
     const { self } = this.#parts;
     const { from, to, view, connection } = message;
-    if (message.protocol !== protocol || to.id !== self.id || to.epoch !== self.epoch) return undefined;
+    if (message.protocol !== protocol)
+      return `node ${from.id} uses protocol ${message.protocol}, node ${self.id} protocol ${protocol}`;
+    if (message.cluster !== this.#parts.cluster()) return `node ${from.id} is of another cluster than node ${self.id}`;
+    if (keyOf(to) !== keyOf(self))
+      return `node ${to.id} (epoch ${to.epoch}) is now node ${self.id} (epoch ${self.epoch})`;
     this.#parts.viewAnnounced(view);
     if (!this.#parts.isMember(from)) {
       // It may have become a member just now; it will reconnect.
       this.#parts.unknownPeer();
-      return undefined;
+      return `node ${from.id} (epoch ${from.epoch}) is not a member of the cluster that node ${self.id} knows`;
     }
-    const key = `${from.epoch} ${from.id}`;
+    const key = keyOf(from);
     const known = this.#peers.get(key);
     const fresh = { wire, encoder: new Encoder(), connection };
     if (known === undefined) {
@@ -228,9 +237,21 @@ export class Inbox {
       this.#peers.set(key, peer);
       return peer;
     }
-    if (connection <= known.connection) return undefined;
+    if (connection <= known.connection) return `node ${from.id} has opened a later connection`;
     known.wire.close();
     return Object.assign(known, fresh);
+  }
+
+  #refuse(reason: string, message: Message, wire: Wire): void {
+    const encoder = new Encoder();
+    encoder.add({ kind: 'refused', reason });
+    wire.write(encoder.take());
+    wire.close();
+    const isOther =
+      message.kind === 'hello' && (message.protocol !== protocol || message.cluster !== this.#parts.cluster());
+    // The other side tries again.
+    if (isOther && reason !== this.#lastRefusal) this.#parts.failed(new FrameError(reason));
+    this.#lastRefusal = reason;
   }
 
   #received(peer: Peer, message: Message): void {
@@ -262,6 +283,10 @@ export class Inbox {
         break;
       case 'view':
         this.#parts.viewAnnounced(message.view);
+        break;
+      case 'ping':
+        peer.encoder.add({ kind: 'pong' });
+        this.#schedule(peer);
         break;
       case 'drain':
         void this.#drain(peer, message.id, new Set(message.slots));

@@ -4,7 +4,7 @@
  * the same numbers. Output of one turn of the event loop is one write. Unconfirmed frames are bounded.
  */
 import { monotonic } from '../clock.js';
-import { Decoder, Encoder, FrameError, type Message, type NodeName, protocol } from './frames.js';
+import { Decoder, Encoder, FrameError, keyOf, type Message, type NodeName, protocol } from './frames.js';
 import type { Parcel } from './parcel.js';
 import type { Network, Wire } from './wire.js';
 
@@ -13,6 +13,10 @@ const { setImmediate, setTimeout } = globalThis;
 /** Milliseconds before a reconnect: initially, and at most. */
 const shortestPause = 5;
 const longestPause = 500;
+/** Refused connections in a row after which the peer's process is gone. */
+const goneAfter = 2;
+/** Ticks without a sign of life of the peer after which its connection is opened anew. */
+const ticksOfWire = 2;
 /** Approximate size of a frame without its payload. */
 const frameBytes = 96;
 
@@ -20,12 +24,16 @@ export interface LinkParts {
   readonly self: NodeName;
   readonly peer: NodeName & { readonly address: string };
   readonly network: Network;
-  /** The version of this node's view. */
-  view(): number;
+  /** This node's view, and the cluster's id. */
+  view(): { readonly version: number; readonly cluster: string };
   /** Bytes of unconfirmed frames at which `hasRoom` becomes false; frames are refused at twice as many. */
   readonly mostUnconfirmed: number;
   /** The peer violated the protocol. */
   broken(error: FrameError): void;
+  /** The peer refuses this node, for this reason, so many times in a row: their views differ. */
+  refused(reason: string, times: number): void;
+  /** Nobody listens at the peer's address any more. */
+  gone(): void;
 }
 
 type Numbered = Extract<Message, { readonly number: number }>;
@@ -55,6 +63,11 @@ export class Link {
   #redial: NodeJS.Timeout | undefined;
   /** Monotonic time since which the peer is unreachable. */
   #downSince: number | undefined = monotonic();
+  /** Ticks since the last sign of life of the peer. */
+  #silence = 0;
+  /** Connections in a row that nobody accepted. */
+  #unanswered = 0;
+  #refusals = 0;
   #roomWaiters: (() => void)[] = [];
   #confirmWaiters: (() => void)[] = [];
 
@@ -83,6 +96,21 @@ export class Link {
   /** Monotonic time since which the peer is unreachable; undefined while it is connected. */
   get downSince(): number | undefined {
     return this.#downSince;
+  }
+
+  /**
+   * Ticks without a sign of life of the peer. Ticks instead of a time, because after a pause of this process it is this
+   * process that was silent.
+   */
+  get silence(): number {
+    return this.#silence;
+  }
+
+  /** Asks the peer for a sign of life; called at a fixed interval. */
+  tick(): void {
+    this.#silence++;
+    if (this.#silence > ticksOfWire && this.#downSince === undefined) this.#wire?.close();
+    else this.#write({ kind: 'ping' });
   }
 
   /** The parcel fails with 'full' if there is no room, unless it was accepted earlier. */
@@ -236,17 +264,20 @@ export class Link {
           wire.close();
         }
       },
-      ended: () => {
+      ended: (isRefused) => {
         if (!isCurrent()) return;
         this.#wire = undefined;
         this.#downSince ??= monotonic();
+        this.#unanswered = isRefused ? this.#unanswered + 1 : 0;
+        if (this.#unanswered >= goneAfter) this.#parts.gone();
         this.#redial = setTimeout(() => this.#dial(), this.#pause);
         this.#pause = Math.min(2 * this.#pause, longestPause);
       },
     });
     this.#wire = wire;
     this.#encoder = new Encoder();
-    this.#write({ kind: 'hello', protocol, from: self, to: peer, view: this.#parts.view(), connection });
+    const { version: view, cluster } = this.#parts.view();
+    this.#write({ kind: 'hello', protocol, from: self, to: peer, cluster, view, connection });
     for (const { message } of this.#unconfirmed.values()) this.#write(message);
     for (const [id, { slots }] of this.#draining) this.#write({ kind: 'drain', id, slots });
   }
@@ -264,10 +295,23 @@ export class Link {
   }
 
   #received(message: Message): void {
-    this.#downSince = undefined;
-    this.#pause = shortestPause;
+    if (message.kind === 'refused') {
+      this.#parts.refused(message.reason, ++this.#refusals);
+      return;
+    }
+    if (this.#downSince !== undefined) {
+      if (message.kind !== 'welcome' || keyOf(message.from) !== keyOf(this.peer))
+        throw new FrameError(`another node is at ${this.peer.address}`);
+      this.#downSince = undefined;
+      this.#refusals = 0;
+    }
+    this.#silence = 0;
     switch (message.kind) {
+      case 'welcome':
+      case 'pong':
+        break;
       case 'confirm':
+        this.#pause = shortestPause;
         for (const [first, last] of message.ranges) this.#confirmed(first, last);
         this.#noteRoom();
         break;

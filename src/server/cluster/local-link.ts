@@ -22,6 +22,8 @@ export class LocalNetwork implements Network {
   readonly #wires = new Set<LocalWire>();
   /** Unreachable addresses. */
   readonly #parted = new Set<string>();
+  /** Kinds of wires that carry nothing, until the promise resolves. */
+  readonly #halted = new Map<Purpose, Promise<void>>();
   /** Number of writes, and of cuts made because of `cuts`. */
   writes = 0;
   cutsMade = 0;
@@ -38,13 +40,14 @@ export class LocalNetwork implements Network {
   }
 
   dial(address: string, events: WireEvents, purpose: Purpose = 'frames'): Wire {
-    const near = new LocalWire(this, address, events);
+    const near = new LocalWire(this, address, purpose, events);
     const accept = this.#parted.has(address) ? undefined : this.#listeners.get(`${purpose} ${address}`);
     if (accept === undefined) {
+      near.isRefused = !this.#parted.has(address);
       near.close();
       return near;
     }
-    const far = new LocalWire(this, address);
+    const far = new LocalWire(this, address, purpose);
     far.events = accept(far);
     near.peer = far;
     far.peer = near;
@@ -54,7 +57,7 @@ export class LocalNetwork implements Network {
 
   /** Cuts all wires to an address, or all wires. */
   cut(address?: string): void {
-    for (const wire of [...this.#wires]) if (address === undefined || wire.address === address) wire.close();
+    for (const wire of [...this.#wires]) if (address === undefined || wire.address === address) wire.cut();
   }
 
   /** Makes an address unreachable until `rejoin`. */
@@ -65,6 +68,24 @@ export class LocalNetwork implements Network {
 
   rejoin(address: string): void {
     this.#parted.delete(address);
+  }
+
+  /** What is written to wires of a kind waits until the returned function is called. */
+  halt(purpose: Purpose): () => void {
+    let go = (): void => {};
+    const halted = new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    this.#halted.set(purpose, halted);
+    return () => {
+      this.#halted.delete(purpose);
+      go();
+    };
+  }
+
+  /** Undefined if wires of the kind carry what is written. */
+  halted(purpose: Purpose): Promise<void> | undefined {
+    return this.#halted.get(purpose);
   }
 
   /** Delivers bytes, or the part of them before a cut. Calls `done` when the next write may follow. */
@@ -96,6 +117,7 @@ export class LocalNetwork implements Network {
 
 class LocalWire implements Wire {
   peer: LocalWire | undefined;
+  isRefused = false;
   #isOver = false;
   /** Keeps writes in order, whatever their delays. */
   #carried: Promise<void> = Promise.resolve();
@@ -103,6 +125,7 @@ class LocalWire implements Wire {
   constructor(
     readonly network: LocalNetwork,
     readonly address: string,
+    readonly purpose: Purpose,
     public events?: WireEvents,
   ) {}
 
@@ -110,21 +133,41 @@ class LocalWire implements Wire {
     const { peer } = this;
     if (this.#isOver || peer === undefined) return;
     const own = Buffer.from(bytes);
-    this.#carried = this.#carried.then(
-      () =>
-        new Promise((resolve) => {
-          const deliver = (piece: Buffer): void => peer.#arrive(piece);
-          this.network.carry(own, deliver, () => this.close(), resolve);
-        }),
-    );
+    const carry = (): Promise<void> => {
+      const halted = this.network.halted(this.purpose);
+      if (halted !== undefined) return halted.then(carry);
+      return new Promise((resolve) => {
+        const deliver = (piece: Buffer): void => peer.#arrive(piece);
+        // This end may be closed already: nothing that follows arrives all the same.
+        const cut = (): void => {
+          this.cut();
+          peer.cut();
+        };
+        this.network.carry(own, deliver, cut, resolve);
+      });
+    };
+    this.#carried = this.#carried.then(carry);
   }
 
+  /** The other side gets what was written before. */
   close(): void {
     if (this.#isOver) return;
+    this.#end();
+    const cut = (): void => this.peer?.cut();
+    this.#carried.then(cut, cut);
+  }
+
+  /** What was written may be lost. */
+  cut(): void {
+    if (this.#isOver) return;
+    this.#end();
+    this.peer?.cut();
+  }
+
+  #end(): void {
     this.#isOver = true;
     this.network.ended(this);
-    this.peer?.close();
-    setImmediate(() => this.events?.ended());
+    setImmediate(() => this.events?.ended(this.isRefused));
   }
 
   #arrive(piece: Buffer): void {

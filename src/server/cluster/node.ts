@@ -8,24 +8,25 @@
  * is at that version. The new home acts for the slot when all members have announced this, since nothing older can
  * arrive after that.
  */
-import { StorageError } from '../../storage/contract.js';
 import type { Jid } from '../address/jid.js';
-import { monotonic } from '../clock.js';
-import type { NodeName } from './frames.js';
+import { Departing } from './departing.js';
+import { keyOf, type NodeName } from './frames.js';
 import { Giving, type GivingOptions } from './giving.js';
 import { HandedOver } from './handed.js';
 import { HeldParcels } from './held.js';
 import type { AskingOptions, Away, Homes, SendOptions, Sent } from './homes.js';
 import { Inbox, type Receiver } from './inbox.js';
-import { Link } from './link.js';
+import type { Link } from './link.js';
+import { NewestView } from './newest-view.js';
 import { Parcel, ParcelError } from './parcel.js';
+import { Peers } from './peers.js';
 import { Questions } from './questions.js';
 import { slotCount, slotOf, slotOfJob } from './slots.js';
 import { acting, elsewhere, finishing, gained, isLeaving } from './states.js';
-import { emptyView, type Member, type View, ViewStore, withMember, withoutMember } from './view.js';
-import type { Network } from './wire.js';
+import { emptyView, type Member, movesBetween, type View, ViewStore, withMember } from './view.js';
+import { type Network, signsOfLife } from './wire.js';
 
-const { setTimeout, setInterval } = globalThis;
+const { setInterval } = globalThis;
 
 export interface NodeOptions extends GivingOptions {
   /** Unique in the cluster, and the same at each start. */
@@ -44,16 +45,35 @@ export interface NodeOptions extends GivingOptions {
   readonly unreachableMs?: number | undefined;
   /** This node acts for these slots from now on. `states`: what their last homes yielded in `state`. */
   gained(slots: ReadonlySet<number>, states: readonly string[]): void;
+  /** Rejects if this node must not become a member of this view. */
+  check?(view: View): Promise<void>;
+  /** A member has been expelled. */
+  lost?(): void;
   /** The view has changed: members may have joined or left. */
   viewed(): void;
+  /** Reads the time before which any node may have made ids. Nothing is written under the epoch of one that is gone. */
+  idsReserved?(): Promise<number>;
+  /** Nodes that are gone may have made ids with times before this. Called before this node acts for their slots. */
+  idsFrom?(time: number): void;
   /** The other nodes have expelled this node: its writes are refused. */
   expelled(): void;
 }
 
-/** Ms between retries. */
-const refreshPause = 100;
-/** Ms that a leaving node waits for the others to learn of it. */
-const longestFarewell = 1000;
+/** The node for metrics. */
+export interface NodeFigures {
+  readonly id: string;
+  readonly view: number;
+  /** Slots that live here. */
+  readonly slots: number;
+  /** Members by name: whether they are connected, and bytes that they have not confirmed. */
+  readonly peers: readonly { readonly id: string; readonly isConnected: boolean; readonly unconfirmedBytes: number }[];
+  /** Parcels for moving slots, and frames received again. */
+  readonly held: number;
+  readonly repeated: number;
+}
+
+/** After how many ms without a sign of life a member counts as unreachable. */
+export const usualUnreachableMs = 3000;
 const longestAsk = 24 * 3600 * 1000;
 
 export class ClusterNode implements Homes, Away {
@@ -61,14 +81,12 @@ export class ClusterNode implements Homes, Away {
   readonly #options: NodeOptions;
   readonly #views: ViewStore;
   readonly #inbox: Inbox;
-  readonly #links = new Map<string, Link>();
+  readonly #peers: Peers;
   readonly #states = new Uint8Array(slotCount);
   /** Number of this node's own parcels pending in the inbox; later ones must queue after them. */
   readonly #ownPending = new Uint32Array(slotCount);
   /** The version of the view with which each slot was gained. */
   readonly #gainedAt = new Float64Array(slotCount);
-  /** The version each peer has announced with `at`. */
-  readonly #at = new Map<string, number>();
   /** Slots whose old home has not been drained yet. */
   readonly #moving = new Map<number, Link>();
   /** Parcels for moving slots. */
@@ -79,13 +97,8 @@ export class ClusterNode implements Homes, Away {
   readonly #working = new Uint32Array(slotCount);
   readonly #questions: Questions;
   #view: View = emptyView;
-  /** The newest version announced by any node. */
-  #newestVersion = 0;
-  #announcedAt = 0;
-  #isRefreshing = false;
-  readonly #expelling = new Set<string>();
-  /** This node has removed itself from the view. */
-  #hasLeft = false;
+  readonly #newest: NewestView;
+  readonly #departing: Departing;
   #isOver = false;
   #stopListening: (() => void) | undefined;
   #watch: NodeJS.Timeout | undefined;
@@ -97,6 +110,26 @@ export class ClusterNode implements Homes, Away {
     this.#views = new ViewStore(options.storage);
     this.#held = new HeldParcels(2 * this.#mostUnconfirmed);
     this.#questions = new Questions(options.mostQuestions ?? 10_000);
+    this.#peers = new Peers({
+      self: this.name,
+      network: options.network,
+      view: () => this.#view,
+      mostUnconfirmed: this.#mostUnconfirmed,
+      // The views differ: one of both has to be read again.
+      refused: () => this.#newest.read(),
+      gone: (id) => {
+        if (this.#watch !== undefined) this.#departing.expelUnreachable(id, 'is gone');
+      },
+      warn: (message, error) => options.warn(message, error),
+    });
+    this.#newest = new NewestView({
+      views: this.#views,
+      isOver: () => this.#isOver,
+      version: () => this.#view.version,
+      adopt: (view) => this.#adopt(view),
+      lost: () => this.#end(),
+      warn: (message, error) => options.warn(message, error),
+    });
     this.#giving = new Giving({
       name: this.name,
       options,
@@ -105,32 +138,49 @@ export class ClusterNode implements Homes, Away {
       isOver: () => this.#isOver,
       view: () => this.#view,
       adopt: (view) => this.#adopt(view),
-      announceView: () => this.#announceView(),
-      link: (member) => this.#links.get(keyOf(member)),
+      announceView: () => this.#peers.announceView(this.#view.version),
+      link: (member) => this.#peers.link(member),
       idle: async (slots) => {
         await this.#inbox.idle(slots);
         await this.#until(() => [...slots].every((slot) => this.#working[slot] === 0));
       },
-      at: (version) => this.#until(() => this.#leastAt() >= version),
-      allConfirmed: () => this.#allConfirmed(),
+      at: (version) => this.#until(() => this.#peers.leastAt(this.#view) >= version),
+      allConfirmed: () => this.#peers.allConfirmed(),
       resumeInbox: () => this.#inbox.resume(),
       stayed: (slots) => this.#stayed(slots),
       changed: () => this.#noteChange(),
       until: (isTrue) => this.#until(isTrue),
     });
+    this.#departing = new Departing({
+      name: this.name,
+      options,
+      views: this.#views,
+      isOver: () => this.#isOver,
+      view: () => this.#view,
+      adopt: (view) => this.#adopt(view),
+      announceView: () => this.#peers.announceView(this.#view.version),
+      links: () => this.#peers.links,
+      hasSlots: () => this.#states.some((state) => state !== elsewhere),
+      hasPassedOn: (version) =>
+        this.#moving.size === 0 && this.#held.size === 0 && this.#peers.leastAt(this.#view) >= version,
+      allConfirmed: () => this.#peers.allConfirmed(),
+      end: (isExpelled) => this.#end(isExpelled),
+      until: (isTrue) => this.#until(isTrue),
+    });
     this.#inbox = new Inbox({
       self: this.name,
+      cluster: () => this.#view.cluster,
       receiver: options.receiver,
       acts: (slot) => this.#states[slot] === acting,
       answers: (slot) => this.#states[slot] === finishing,
       isMember: (node) => this.#isMember(node),
-      unknownPeer: () => this.#refresh(),
-      viewAnnounced: (version) => this.#noteVersion(version),
+      unknownPeer: () => this.#newest.read(),
+      viewAnnounced: (version) => this.#newest.announced(version),
       at: (node, version) => this.#noteAt(node, version),
       handed: (node, slot, isFirst, payload) => this.#handed.received(keyOf(node), slot, isFirst, payload),
       answered: (id, isGiven, payload) =>
         isGiven ? this.#questions.answered(id, payload) : this.#questions.unanswered(id, 'lost'),
-      reply: (node, id, isGiven, payload) => this.#links.get(keyOf(node))?.answer(id, isGiven, payload),
+      reply: (node, id, isGiven, payload) => this.#peers.link(node)?.answer(id, isGiven, payload),
       failed: (error) => options.warn('handling a message of another node failed', error),
     });
   }
@@ -142,16 +192,26 @@ export class ClusterNode implements Homes, Away {
 
   /**
    * Becomes a member. Resolves when this node acts for all slots that the view assigns to it. Rejects with
-   * StorageError.
+   * StorageError, or the error of `check`.
    */
   async enter(): Promise<void> {
-    const { id, address, version, network, unreachableMs = 3000 } = this.#options;
+    const { id, address, version, network, unreachableMs = usualUnreachableMs } = this.#options;
     this.#stopListening = network.listen(address, (wire) => this.#inbox.accept(wire));
     const joining = { id, address, version, epoch: this.name.epoch };
-    this.#adopt(await this.#views.change((view) => withMember(view, joining)));
-    this.#announceView();
+    let view = await this.#views.read();
+    for (let isMember = false; !isMember; ) {
+      await this.#options.check?.(view);
+      // Others may have become members meanwhile.
+      const checked = new Set(view.members.map(keyOf));
+      view = await this.#views.change((now) =>
+        now.members.every((one) => one.id === id || checked.has(keyOf(one))) ? withMember(now, joining) : undefined,
+      );
+      isMember = this.#ownIn(view) !== undefined;
+    }
+    this.#adopt(view);
+    this.#peers.announceView(this.#view.version);
     if (unreachableMs > 0)
-      this.#watch = setInterval(() => this.#expelUnreachable(unreachableMs), unreachableMs / 4).unref();
+      this.#watch = setInterval(() => this.#departing.tick(signsOfLife), unreachableMs / signsOfLife).unref();
     await this.#until(() => !this.#states.includes(gained));
   }
 
@@ -190,6 +250,13 @@ export class ClusterNode implements Homes, Away {
     return this.#view;
   }
 
+  /** Whether this node knows all members, and each has its share: one that has just joined can be asked nothing yet. */
+  async knowsAll(): Promise<boolean> {
+    const { version } = await this.#views.read();
+    const { members, slots } = this.#view;
+    return this.#view.version >= version && members.every((one) => one.isLeaving || slots.includes(one.number));
+  }
+
   /** The member that owns the slot of an address. Undefined while this node is not a member. */
   memberOf(jid: Jid): Member | undefined {
     const number = this.#view.slots[slotOf(jid.bare)];
@@ -199,7 +266,7 @@ export class ClusterNode implements Homes, Away {
   /** Whether no slot is moving to or from this node. */
   get isAtRest(): boolean {
     const isMoving = this.#states.some((state) => state === gained || isLeaving(state)) || this.#moving.size > 0;
-    return !isMoving && this.#view.handingOver === null && this.#leastAt() >= this.#view.version;
+    return !isMoving && this.#view.handingOver === null && this.#peers.leastAt(this.#view) >= this.#view.version;
   }
 
   /** For metrics and tests. */
@@ -211,15 +278,24 @@ export class ClusterNode implements Homes, Away {
     readonly questions: number;
     readonly repeated: number;
   } {
-    let unconfirmed = 0;
-    for (const link of this.#links.values()) unconfirmed += link.unconfirmed.frames;
     return {
-      unconfirmed,
+      unconfirmed: this.#peers.unconfirmed,
       held: this.#held.size,
       ...this.#inbox.size,
       questions: this.#questions.size,
       repeated: this.#inbox.repeated,
     };
+  }
+
+  get figures(): NodeFigures {
+    const { held, repeated } = this.inspection;
+    const peers = [...this.#peers.links].map(({ peer, unconfirmed }) => ({
+      id: peer.id,
+      isConnected: this.hears(peer),
+      unconfirmedBytes: unconfirmed.bytes,
+    }));
+    const slots = this.#states.reduce((sum, state) => sum + (state === acting ? 1 : 0), 0);
+    return { id: this.name.id, view: this.#view.version, slots, peers, held, repeated };
   }
 
   send(to: readonly Jid[], payload: string, { isOnce, home }: SendOptions): Sent {
@@ -284,7 +360,7 @@ export class ClusterNode implements Homes, Away {
   #linkTo(slot: number): Link {
     const number = this.#view.slots[slot];
     const member = this.#view.members.find((one) => one.number === number)!;
-    return this.#links.get(keyOf(member))!;
+    return this.#peers.link(member)!;
   }
 
   get #mostUnconfirmed(): number {
@@ -297,10 +373,7 @@ export class ClusterNode implements Homes, Away {
       (slot) => this.#moving.has(slot) || isLeaving(this.#states[slot]),
       (parcel) => this.#dispatch(parcel, true),
     );
-    if (this.#moving.size > 0 || this.#announcedAt >= this.#view.version) return;
-    this.#announcedAt = this.#view.version;
-    for (const link of this.#links.values()) link.at(this.#announcedAt);
-    this.#actForGained();
+    if (this.#moving.size === 0 && this.#peers.announceAt(this.#view.version)) this.#actForGained();
   }
 
   // --- the view
@@ -310,67 +383,23 @@ export class ClusterNode implements Homes, Away {
     return this.#view.members.some(({ id, epoch }) => id === node.id && epoch === node.epoch);
   }
 
-  #noteVersion(version: number): void {
-    this.#newestVersion = Math.max(this.#newestVersion, version);
-    if (version > this.#view.version) this.#refresh();
-  }
-
   #noteAt(node: NodeName, version: number): void {
-    const key = keyOf(node);
-    this.#at.set(key, Math.max(this.#at.get(key) ?? 0, version));
-    this.#noteVersion(version);
+    this.#peers.noteAt(node, version);
+    this.#newest.announced(version);
     this.#actForGained();
     this.#noteChange();
   }
 
-  /** Reads the view until it is at least as new as the newest announced version. */
-  #refresh(): void {
-    if (this.#isRefreshing || this.#isOver) return;
-    this.#isRefreshing = true;
-    const atLeast = this.#view.version;
-    this.#views.read().then(
-      (view) => {
-        this.#isRefreshing = false;
-        if (view.version < atLeast) {
-          this.#options.warn(
-            `the storage has lost commits: the view went back from version ${atLeast} to ${view.version}`,
-          );
-          return this.#end();
-        }
-        this.#adopt(view);
-        if (this.#view.version < this.#newestVersion) this.#refreshLater();
-      },
-      (error: unknown) => {
-        this.#isRefreshing = false;
-        this.#options.warn('reading the view of the cluster failed', error);
-        this.#refreshLater();
-      },
-    );
-  }
-
-  #refreshLater(): void {
-    setTimeout(() => this.#refresh(), refreshPause);
-  }
-
-  /** Announces the version of the view to all members. */
-  #announceView(): void {
-    for (const link of this.#links.values()) link.announceView(this.#view.version);
-  }
-
   #adopt(view: View): void {
-    if (this.#isOver || this.#hasLeft || view.version <= this.#view.version) return;
+    if (this.#isOver || this.#departing.hasLeft || view.version <= this.#view.version) return;
     const before = this.#view;
     this.#view = view;
+    if (view.idsFrom !== undefined) this.#options.idsFrom?.(view.idsFrom);
     if (this.#ownIn(view) === undefined) {
       this.#end();
       return;
     }
-
-    for (const member of view.members) {
-      const key = keyOf(member);
-      if (member.id === this.name.id || this.#links.has(key)) continue;
-      this.#links.set(key, this.#newLink(member));
-    }
+    this.#peers.connect(view);
     this.#closeGoneLinks();
     this.#moveSlots(before, view);
     this.#inbox.removeNonMembers(
@@ -381,21 +410,9 @@ export class ClusterNode implements Homes, Away {
     this.#actForGained();
     void this.#giving.balance();
     this.#noteChange();
+    const isGone = ({ id, isLeaving }: Member): boolean => !isLeaving && !view.members.some((one) => one.id === id);
+    if (before.members.some(isGone)) this.#options.lost?.();
     this.#options.viewed();
-  }
-
-  #newLink(peer: Member): Link {
-    const { network } = this.#options;
-    const link = new Link({
-      self: this.name,
-      peer,
-      network,
-      view: () => this.#view.version,
-      mostUnconfirmed: this.#mostUnconfirmed,
-      broken: (error) => this.#options.warn(`node ${peer.id} violated the protocol`, error),
-    });
-    if (this.#announcedAt > 0) link.at(this.#announcedAt);
-    return link;
   }
 
   /**
@@ -403,12 +420,8 @@ export class ClusterNode implements Homes, Away {
    * once.
    */
   #closeGoneLinks(): void {
-    for (const [key, link] of [...this.#links]) {
-      if (this.#isMember(link.peer)) continue;
-      this.#links.delete(key);
-      this.#at.delete(key);
+    for (const [link, left] of this.#peers.disconnect((node) => this.#isMember(node))) {
       for (const [slot, from] of this.#moving) if (from === link) this.#moving.delete(slot);
-      const left = link.close();
       for (const parcel of left) if (parcel.isOnce) parcel.fail('lost');
       this.#questions.lost(link);
       this.#held.takeBack(left.filter(({ isOnce }) => !isOnce));
@@ -416,17 +429,10 @@ export class ClusterNode implements Homes, Away {
   }
 
   #moveSlots(before: View, view: View): void {
-    const homes = (one: View): ((slot: number) => Member | undefined) => {
-      const byNumber = new Map(one.members.map((member) => [member.number, member]));
-      return (slot) => byNumber.get(one.slots[slot] ?? -1);
-    };
-    const [wasHome, isHome] = [homes(before), homes(view)];
     const draining = new Map<Link, Set<number>>();
     const handed = new Map<string, number[]>();
     const left = new Map<number, Member>();
-    for (let slot = 0; slot < slotCount; slot++) {
-      const [was, is] = [wasHome(slot), isHome(slot)!];
-      if (was !== undefined && keyOf(was) === keyOf(is)) continue;
+    for (const { slot, was, is } of movesBetween(before, view)) {
       if (keyOf(is) === keyOf(this.name)) {
         this.#states[slot] = gained;
         this.#gainedAt[slot] = view.version;
@@ -436,7 +442,7 @@ export class ClusterNode implements Homes, Away {
         this.#states[slot] = elsewhere;
         this.#giving.gave(slot);
       }
-      const link = was === undefined ? undefined : this.#links.get(keyOf(was));
+      const link = was === undefined ? undefined : this.#peers.link(was);
       if (link === undefined) continue;
       const slots = draining.get(link) ?? new Set();
       draining.set(link, slots.add(slot));
@@ -465,17 +471,9 @@ export class ClusterNode implements Homes, Away {
     }
   }
 
-  /** The lowest version that all members have announced. */
-  #leastAt(): number {
-    let least = this.#announcedAt;
-    for (const member of this.#view.members)
-      if (member.id !== this.name.id) least = Math.min(least, this.#at.get(keyOf(member)) ?? 0);
-    return least;
-  }
-
   /** Starts to act for gained slots once no member can have anything older for them. */
   #actForGained(): void {
-    const least = this.#leastAt();
+    const least = this.#peers.leastAt(this.#view);
     const slots = new Set<number>();
     for (let slot = 0; slot < slotCount; slot++) {
       if (this.#states[slot] !== gained || this.#gainedAt[slot]! > least) continue;
@@ -523,68 +521,42 @@ export class ClusterNode implements Homes, Away {
     this.#noteChange();
   }
 
-  /** Hands everything over and leaves. The last member leaves an empty view. Rejects with StorageError. */
-  async leave(): Promise<void> {
-    if (this.#isOver || this.#ownIn(this.#view) === undefined) return this.#end(false);
-    this.#adopt(
-      await this.#views.change((view) => {
-        const own = this.#ownIn(view);
-        if (own === undefined) return undefined;
-        return { ...view, members: view.members.map((one) => (one === own ? { ...one, isLeaving: true } : one)) };
-      }),
-    );
-    this.#announceView();
-    const isAlone = (): boolean => this.#view.members.every(({ isLeaving }) => isLeaving);
-    await this.#until(() => isAlone() || this.#states.every((state) => state === elsewhere));
-    if (!isAlone()) {
-      // Wait until everything sent to this node has been taken back and everything it holds has been delivered.
-      const { version } = this.#view;
-      await this.#until(() => this.#moving.size === 0 && this.#held.size === 0 && this.#leastAt() >= version);
-      await this.#allConfirmed();
-    }
-    if (this.#isOver) return;
-    // A view without this node is not one that expels it.
-    this.#hasLeft = true;
-    const left = await this.#views.change((view) =>
-      this.#ownIn(view) === undefined ? undefined : withoutMember(view, this.name.id),
-    );
-    for (const link of this.#links.values()) link.at(left.version);
-    await Promise.race([this.#allConfirmed(), new Promise((resolve) => setTimeout(resolve, longestFarewell).unref())]);
-    this.#end(false);
+  /**
+   * Hands all slots over to the other members. Resolves when none is here, or all are leaving. Rejects with StorageError.
+   */
+  drain(): Promise<void> {
+    return this.#departing.drain();
   }
 
-  /** Resolves when everything sent before is confirmed. */
-  async #allConfirmed(): Promise<void> {
-    await Promise.all([...this.#links.values()].map((link) => link.allConfirmed()));
+  /** Hands everything over and leaves. The last member leaves an empty view. Rejects with StorageError. */
+  leave(): Promise<void> {
+    return this.#departing.leave();
   }
 
   /**
    * Expels an unreachable member: it is fenced, so that none of its later writes becomes durable, and its slots go to
    * the others. Rejects with StorageError; 'fenced' if others have expelled this node.
    */
-  async expel(id: string): Promise<void> {
-    const member = this.#view.members.find((one) => one.id === id);
-    if (member === undefined || id === this.name.id || this.#expelling.has(id)) return;
-    this.#expelling.add(id);
-    try {
-      await this.#options.storage.fence(id, member.epoch);
-      const isMember = (view: View): boolean => view.members.some((one) => keyOf(one) === keyOf(member));
-      this.#adopt(await this.#views.change((view) => (isMember(view) ? withoutMember(view, id) : undefined)));
-      this.#announceView();
-    } catch (error) {
-      if (error instanceof StorageError && error.failure === 'fenced') this.#end();
-      throw error;
-    } finally {
-      this.#expelling.delete(id);
-    }
+  expel(id: string): Promise<void> {
+    return this.#departing.expel(id);
   }
 
-  #expelUnreachable(ms: number): void {
-    for (const { downSince, peer } of this.#links.values()) {
-      if (downSince === undefined || monotonic() - downSince < ms || this.#expelling.has(peer.id)) continue;
-      this.#options.warn(`node ${peer.id} is unreachable and will be expelled`);
-      this.expel(peer.id).catch((error: unknown) => this.#options.warn(`expelling node ${peer.id} failed`, error));
-    }
+  /** Whether a member is to hand over its slots and get none. Rejects with StorageError. */
+  mark(id: string, isLeaving: boolean): Promise<void> {
+    return this.#departing.mark(id, isLeaving);
+  }
+
+  /** Whether a member, or this node itself, is connected and gives signs of life. */
+  hears(member: NodeName): boolean {
+    if (keyOf(member) === keyOf(this.name)) return true;
+    const link = this.#peers.link(member);
+    return link !== undefined && link.downSince === undefined && link.silence < signsOfLife;
+  }
+
+  /** Whether this node is a member that keeps its slots. */
+  get isServing(): boolean {
+    const own = this.#ownIn(this.#view);
+    return !this.#isOver && own !== undefined && !own.isLeaving;
   }
 
   /** Called when a write was refused because this node is fenced. */
@@ -604,8 +576,7 @@ export class ClusterNode implements Homes, Away {
     this.#stopListening?.();
     this.#states.fill(elsewhere);
     this.#inbox.close();
-    for (const link of this.#links.values()) for (const parcel of link.close()) parcel.fail('closed');
-    this.#links.clear();
+    this.#peers.close();
     this.#held.close();
     this.#moving.clear();
     this.#questions.close();
@@ -622,5 +593,3 @@ export class ClusterNode implements Homes, Away {
     while (!isTrue() && !this.#isOver) await new Promise<void>((resolve) => this.#changed.push(resolve));
   }
 }
-
-const keyOf = ({ id, epoch }: NodeName): string => `${epoch} ${id}`;

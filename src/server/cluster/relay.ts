@@ -9,8 +9,8 @@
  * Each direction of a stream has a window of unconfirmed bytes. All output of a turn of the event loop to one peer is one
  * write.
  */
-import type { NodeName } from './frames.js';
-import type { Network, Wire, WireEvents } from './wire.js';
+import { keyOf, type NodeName } from './frames.js';
+import { type Network, signsOfLife, type Wire, type WireEvents } from './wire.js';
 
 const { setImmediate } = globalThis;
 
@@ -37,6 +37,8 @@ const hold = 7;
 const held = 8;
 /** From the home, last: the stream goes on elsewhere. */
 const move = 9;
+/** A sign of life, of no stream. Nodes that do not know it ignore it, and give none. */
+const alive = 10;
 
 /** Events at one end of a relayed stream. */
 export interface RelayEvents {
@@ -70,7 +72,7 @@ export interface RelayEnd {
   hold(): void;
   /** At the gateway: answers `holds`. */
   held(): void;
-  /** At the home: removes and returns what is queued beyond the window. */
+  /** Removes and returns what is queued beyond the window. */
   takeQueued(): Buffer[];
   /** At the home: the stream goes on elsewhere. It is over for this end. */
   move(to: string): void;
@@ -122,6 +124,14 @@ export class Relays {
       wire.dial(this.#parts.network, peer, this.#parts.self);
     }
     wire.open(opening, events);
+  }
+
+  /**
+   * Gives each peer a sign of life, and ends the streams of those that give none any more; called at a fixed interval. Ticks
+   * are counted, because after a pause of this process it is this process that was silent.
+   */
+  tick(): void {
+    for (const wire of [...this.#dialled.values(), ...this.#accepted]) wire.tick();
   }
 
   /** Ends the streams of nodes that have left the cluster. */
@@ -182,6 +192,8 @@ class RelayWire {
   #out: Buffer[] = [];
   #isScheduled = false;
   #isOver = false;
+  /** Ticks since anything was received; undefined until the peer has given a sign of life. */
+  #silence: number | undefined;
   peer: NodeName | undefined;
 
   constructor(parts: RelayWireParts) {
@@ -217,6 +229,12 @@ class RelayWire {
   close(): void {
     this.#wire?.close();
     this.#over();
+  }
+
+  tick(): void {
+    if (this.peer === undefined) return;
+    if (this.#silence !== undefined && ++this.#silence > signsOfLife) this.close();
+    else this.#write(alive, 0, nothing);
   }
 
   #over(): void {
@@ -256,6 +274,7 @@ class RelayWire {
 
   #received(bytes: Buffer): void {
     if (this.#isOver) return;
+    if (this.#silence !== undefined) this.#silence = 0;
     this.#rest = this.#rest.length === 0 ? bytes : Buffer.concat([this.#rest, bytes]);
     let at = 0;
     try {
@@ -286,6 +305,10 @@ class RelayWire {
       return;
     }
     if (this.peer === undefined) throw new RelayError('no greeting');
+    if (kind === alive) {
+      this.#silence = 0;
+      return;
+    }
     if (kind === open) {
       if (accept === undefined || id <= this.#last) throw new RelayError('an unexpected stream');
       this.#last = id;
@@ -430,5 +453,3 @@ class Stream implements RelayEnd {
     this.events?.closed(isCut);
   }
 }
-
-const keyOf = ({ id, epoch }: NodeName): string => `${epoch} ${id}`;

@@ -2,6 +2,7 @@
  * The view: the members of the cluster and the member at which each slot lives. It is one document of the main store
  * that is only changed by compare-and-set, so its versions form one sequence, independent of clocks.
  */
+import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { DocumentStore, Storage } from '../../storage/contract.js';
 import { slotCount } from './slots.js';
@@ -29,12 +30,16 @@ export type Member = Readonly<z.output<typeof member>>;
 
 const schema = z
   .object({
+    /** Made with the first view. */
+    cluster: z.string(),
     version: z.int().positive(),
     members: z.array(member).max(mostMembers),
     /** The member number of each slot; empty if there are no members. */
     slots: z.array(z.int()),
     /** The id of the one member that may hand over slots, so that no two wait for each other. */
     handingOver: z.string().nullable(),
+    /** Nodes that are gone may have made ids with times before this. */
+    idsFrom: z.number().optional(),
   })
   .refine(({ members, slots }) => {
     const numbers = new Set(members.map(({ number }) => number));
@@ -43,16 +48,19 @@ const schema = z
   });
 
 export interface View {
+  /** The cluster's id; empty before there is a view. */
+  readonly cluster: string;
   readonly version: number;
   readonly members: readonly Member[];
   readonly slots: readonly number[];
   readonly handingOver: string | null;
+  readonly idsFrom?: number | undefined;
 }
 
 /** The fields that a change sets. */
-export type Changed = Omit<View, 'version'>;
+export type Changed = Omit<View, 'version' | 'cluster'>;
 
-export const emptyView: View = { version: 0, members: [], slots: [], handingOver: null };
+export const emptyView: View = { cluster: '', version: 0, members: [], slots: [], handingOver: null };
 
 /** All member numbers are in use. */
 export class ClusterFull extends Error {
@@ -84,7 +92,8 @@ export class ViewStore {
       const current = await this.#store.get('view');
       const changed = next(current ?? emptyView);
       if (changed === undefined) return current ?? emptyView;
-      const written = { ...changed, version: (current?.version ?? 0) + 1 };
+      const cluster = current?.cluster ?? randomUUID();
+      const written = { ...changed, cluster, version: (current?.version ?? 0) + 1 };
       if (await this.#store.compareAndSet('view', current, written)) return written;
     }
   }
@@ -96,7 +105,7 @@ export function withMember(view: View, joining: Omit<Member, 'number' | 'isLeavi
   const number = before?.number ?? freeNumber(view);
   const members = [...view.members.filter((one) => one !== before), { ...joining, number, isLeaving: false }];
   const slots = view.slots.length === 0 ? new Array<number>(slotCount).fill(number) : view.slots;
-  return { members, slots, handingOver: giverOf(view, joining.id) };
+  return { ...view, members, slots, handingOver: giverOf(view, joining.id) };
 }
 
 /** Removes a member and deals its slots to the others. */
@@ -106,7 +115,7 @@ export function withoutMember(view: View, id: string): Changed {
   // Other members hand over their slots themselves.
   const isKept = new Set(members.map(({ number }) => number));
   const slots = members.length === 0 ? [] : view.slots.map((number, at) => (isKept.has(number) ? number : dealt[at]!));
-  return { members, slots, handingOver: giverOf(view, id) };
+  return { ...view, members, slots, handingOver: giverOf(view, id) };
 }
 
 /** The member that is still handing over; null if it is `id`, which is gone or has restarted. */
@@ -116,6 +125,28 @@ function freeNumber({ members }: View): number {
   const taken = new Set(members.map(({ number }) => number));
   for (let number = 0; number < mostMembers; number++) if (!taken.has(number)) return number;
   throw new ClusterFull(`a cluster can have at most ${mostMembers} members`);
+}
+
+/** A slot that lives at another member than before. `was` is undefined if it had no home. */
+export interface Move {
+  readonly slot: number;
+  readonly was: Member | undefined;
+  readonly is: Member;
+}
+
+/** What has moved between two views; a restarted member counts as another one. `view` has members. */
+export function movesBetween(before: View, view: View): Move[] {
+  const homes = (one: View): ((slot: number) => Member | undefined) => {
+    const byNumber = new Map(one.members.map((member) => [member.number, member]));
+    return (slot) => byNumber.get(one.slots[slot] ?? -1);
+  };
+  const [wasHome, isHome] = [homes(before), homes(view)];
+  const moves: Move[] = [];
+  for (let slot = 0; slot < slotCount; slot++) {
+    const [was, is] = [wasHome(slot), isHome(slot)!];
+    if (was?.id !== is.id || was.epoch !== is.epoch) moves.push({ slot, was, is });
+  }
+  return moves;
 }
 
 /** A member may have this part of its share more or less before slots move. */

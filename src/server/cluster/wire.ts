@@ -1,10 +1,16 @@
 /** The transport of links: a connection that carries bytes in order until it is closed. */
 
+/** Signs of life that a node is asked for before it counts as unreachable. */
+export const signsOfLife = 6;
+
 export interface WireEvents {
   /** Never called before the call that created the wire has returned. */
   bytes(bytes: Buffer): void;
-  /** Called once, when either side closes it or it fails. Written bytes may or may not have arrived. */
-  ended(): void;
+  /**
+   * Called once, when either side closes it or it fails. Written bytes may or may not have arrived. `isRefused`: nobody
+   * listens at the address, which means that the process is gone.
+   */
+  ended(isRefused: boolean): void;
 }
 
 export interface Wire {
@@ -14,8 +20,8 @@ export interface Wire {
   close(): void;
 }
 
-/** `frames`: a link (link.ts). `streams`: relayed streams (relay.ts). */
-export type Purpose = 'frames' | 'streams';
+/** `frames`: a link (link.ts). `streams`: relayed streams (relay.ts). `probe`: what members compare (probe.ts). */
+export type Purpose = 'frames' | 'streams' | 'probe';
 
 /** Connects nodes. Peers are authenticated as members of the cluster before a wire is handed out. */
 export interface Network {

@@ -1,5 +1,6 @@
 /** Rules about combinations of keys that are individually valid. */
 import { isLoopback, type ListenAddress, parseListenAddress } from './address.js';
+import { clusterProblems } from './cluster.js';
 import { delegationProblems, privilegeProblems, secretHint, secretProblem } from './components.js';
 import type { Complaint } from './findings.js';
 import type { KeyPath } from './positions.js';
@@ -57,7 +58,9 @@ const rules: readonly Rule[] = [
       'listen.https',
       'listen.http',
       'listen.component',
+      'listen.acme',
       'components',
+      'tls.acme',
     ],
     check: (config) => {
       const { listen } = config;
@@ -105,6 +108,11 @@ const rules: readonly Rule[] = [
           problem: `${domain} is a host of the server`,
           hint: `use a separate domain for the component, such as "gateway.${domain}"`,
         })),
+  },
+  {
+    keys: ['cluster', 'storage.driver'],
+    check: ({ cluster, storage }) =>
+      clusterProblems(cluster, storage.driver).map(({ at, ...found }) => ({ ...found, path: ['cluster', at] })),
   },
   {
     keys: ['components'],
@@ -189,6 +197,25 @@ const rules: readonly Rule[] = [
               hint: 'set tls.client_certificates = true, or add a mechanism such as "SCRAM-SHA-256"',
             },
           ],
+  },
+  {
+    keys: ['tls.acme.dns_hook', 'tls.acme.challenge'],
+    check: ({ tls: { acme } }) =>
+      acme.challenge !== 'dns-01' || acme.dns_hook.length > 0
+        ? []
+        : [
+            {
+              problem: 'is empty, and nothing can set the records of tls.acme.challenge = "dns-01"',
+              hint: 'name a program that sets and removes TXT records',
+            },
+          ],
+  },
+  {
+    keys: ['tls.acme.eab_key_id', 'tls.acme.eab_key'],
+    check: ({ tls: { acme } }) =>
+      (acme.eab_key_id === '') === (acme.eab_key === '')
+        ? []
+        : [{ problem: 'and tls.acme.eab_key belong together', hint: 'set both of them, or neither' }],
   },
   {
     keys: ['admin.socket', 'data'],

@@ -117,6 +117,12 @@ export const limits = z
       .default(30)
       .describe('Time limit from connecting to binding a session. Only a registration form extends it.')
       .meta(live),
+    http_bytes_per_second: bytes({ min: 1, max: 2 ** 20 })
+      .default(500)
+      .describe(
+        'Minimum rate at which an HTTP client must send the body of a request and take a long answer, after a grace time of 30 seconds. A slower one is disconnected.',
+      )
+      .meta(live),
     registration_deadline_seconds: wait(1)
       .default(600)
       .describe(

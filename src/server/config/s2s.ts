@@ -148,6 +148,13 @@ export const s2s = z
       .default([])
       .describe('DNS servers for finding other servers. If empty, those of the system.')
       .meta({ example: '127.0.0.1' }),
+    host_meta: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Whether the host metadata of a domain without SRV records (XEP-0487) is read from its web server, to find its XMPP server. This asks the web server of the domain, within three seconds.',
+      )
+      .meta(live),
     idle_seconds: wait(10)
       .default(600)
       .describe(
@@ -176,6 +183,12 @@ export const s2s = z
     streams: count({ min: 1 })
       .default(2000)
       .describe('Maximum number of streams to other servers. Each pair of a local and a remote domain needs one.')
+      .meta(live),
+    connecting_streams: count({ min: 1 })
+      .default(50)
+      .describe(
+        'Maximum number of streams to other servers that are being opened at once. Others wait, and users take turns. A server that does not answer makes room for others after two seconds.',
+      )
       .meta(live),
     incoming_streams: count({ min: 10 })
       .default(10_000)

@@ -4,6 +4,8 @@
  */
 import { createSecureContext } from 'node:tls';
 import { z } from 'zod';
+import { acme } from './acme.js';
+import { cluster } from './cluster.js';
 import { components } from './components.js';
 import {
   accountAddress,
@@ -21,6 +23,7 @@ import { limits } from './limits.js';
 import { defaultPlaces } from './places.js';
 import { isPrivateName } from './public-names.js';
 import { hostS2s, s2s } from './s2s.js';
+import { storage } from './storage.js';
 import { bytes, count, seconds } from './units.js';
 
 const listenAddresses = (purpose: string, ...addresses: string[]) =>
@@ -56,6 +59,8 @@ function isWebAddress(text: string): boolean {
   return (protocol === 'https:' || protocol === 'http:') && username === '' && password === '';
 }
 
+const isBareWebAddress = (text: string): boolean => isWebAddress(text) && /^[^/]*\/\/[^/?#]+\/?$/.test(text);
+
 /** XEP-0157: the contact addresses of a host in its server information. */
 const contact = z
   .strictObject({
@@ -86,6 +91,17 @@ const host = z.strictObject({
     .default([])
     .describe('Accounts that administer this host.')
     .meta({ ...live, example: 'alice@example.org' }),
+  public_url: z
+    .string()
+    .refine(
+      (text) => text === '' || isBareWebAddress(text),
+      because('is not a web address without a path', 'write one such as "https://chat.example.org"'),
+    )
+    .default('')
+    .describe(
+      'Where clients reach the HTTP server for this host, if it is not https://HOST and the port of listen.https: for example through a proxy. WebSocket, files and pages are announced below this address.',
+    )
+    .meta({ ...live, example: 'https://chat.example.org' }),
   outage_status: z
     .array(
       z
@@ -132,6 +148,10 @@ const listen = z
     ),
     s2s_tls: listenAddresses(
       'Other servers over direct TLS (XEP-0368); only if the server talks to other servers (s2s.enabled).',
+    ),
+    acme: listenAddresses(
+      'HTTP for an authority that looks for proofs (tls.acme.challenge = "http-01"), and for nothing else; only opened if certificates are ordered. Authorities connect to port 80. [] if a proxy has that port and passes /.well-known/acme-challenge/ to listen.http.',
+      '*:80',
     ),
     proxy_protocol: z
       .array(network)
@@ -187,6 +207,7 @@ const tls = z
     reload_check_seconds: wait(1)
       .default(60)
       .describe('How often certificate files are checked for changes; changes are applied at once.'),
+    acme,
   })
   .prefault({})
   .describe('Encryption of connections.')
@@ -229,9 +250,36 @@ const c2s = z
   .prefault({})
   .describe('Connections of clients.');
 
+const bosh = z
+  .strictObject({
+    enabled: z.boolean().default(true).describe('Whether to serve it.'),
+    path: path('/http-bind').describe('Path on the HTTP listeners.'),
+    wait_seconds: seconds({ min: 0, max: 3600 })
+      .default(60)
+      .describe(
+        'How long a request is held at most until there is something to answer. A proxy must not give up before.',
+      )
+      .meta(live),
+    inactivity_seconds: seconds({ min: 1, max: 3600 })
+      .default(60)
+      .describe('How long a client may make no request until its connection counts as lost.')
+      .meta(live),
+    polling_seconds: seconds({ min: 0, max: 3600 })
+      .default(5)
+      .describe('How soon a client that is not answered late may ask again; sooner ends the session.')
+      .meta(live),
+    pause_seconds: seconds({ min: 1, max: 3600 })
+      .default(120)
+      .describe('How long a client may announce to make no request, for example while its page is reloaded.')
+      .meta(live),
+  })
+  .prefault({})
+  .describe('BOSH, for web clients without WebSocket (XEP-0124).');
+
 const http = z
   .strictObject({
     websocket_path: path('/xmpp-websocket').describe('Path of XMPP over WebSocket (RFC 7395).'),
+    bosh,
     origins: z
       .array(origin)
       .default(['*'])
@@ -350,32 +398,6 @@ const streamManagement = z
   .prefault({})
   .describe('Acknowledgements and resumption of sessions (XEP-0198).');
 
-const driver = z.enum(['sqlite', 'memory']);
-
-const storage = z
-  .strictObject({
-    driver: driver.default('sqlite').describe('Storage driver. "memory" loses all data when the server stops.'),
-    sqlite: z
-      .strictObject({
-        file: z.string().min(1).default('waxwing.sqlite').describe('The database file.').meta({ path: 'data' }),
-      })
-      .prefault({})
-      .describe('The SQLite driver.'),
-    stores: z
-      .record(z.string(), driver)
-      .default({})
-      .describe('Drivers of individual stores, by store name; stores of additional modules are named "MODULE/STORE".')
-      .meta({ example: 'sqlite' }),
-    low_space_bytes: bytes({ min: 0 })
-      .default(1_073_741_824)
-      .describe(
-        'When less than this is free on the disk of the data folder (or less than a tenth of a smaller disk), writes of messages and account changes are slowed down for the accounts that wrote most recently: first those more than 1 MiB above 16 KiB per second, then others as space decreases further. 0: never.',
-      )
-      .meta(live),
-  })
-  .prefault({})
-  .describe('Storage.');
-
 const modules = z
   .looseObject({
     disabled: z.array(z.string()).default([]).describe('Modules not to start.').meta({ example: 'mam' }),
@@ -472,6 +494,7 @@ export const configSchema = z.strictObject({
   limits,
   stream_management: streamManagement,
   storage,
+  cluster,
   modules,
   log,
   metrics,
@@ -491,13 +514,24 @@ const always = ['c2s', 'c2s_tls', 'https', 'http'] as const;
 const serverKinds = ['s2s', 's2s_tls'] as const;
 
 /** Returns the listeners to open: those for other servers and for components only if there can be any. */
-export const listenersOf = (config: Pick<Config, 'components' | 's2s' | 'hosts'>): readonly ListenerKind[] => [
+export const listenersOf = (config: Pick<Config, 'components' | 's2s' | 'hosts' | 'tls'>): readonly ListenerKind[] => [
   ...always,
   ...(isFederated(config) ? serverKinds : []),
   ...(Object.keys(config.components).length === 0 ? [] : (['component'] as const)),
+  // For proofs to an authority. The server starts without it.
+  ...(awaitsProofs(config) ? (['acme'] as const) : []),
 ];
 
-/** Listeners without which the server starts all the same. */
+/** The hosts whose certificates the server orders: public domains without files of their own. */
+export const orderedHosts = ({ hosts, tls }: Pick<Config, 'hosts' | 'tls'>): readonly string[] =>
+  tls.acme.agree_terms
+    ? Object.keys(hosts).filter((host) => hosts[host]!.certificate.length === 0 && !isPrivateName(host))
+    : [];
+
+const awaitsProofs = (config: Pick<Config, 'hosts' | 'tls'>): boolean =>
+  config.tls.acme.challenge === 'http-01' && orderedHosts(config).length > 0;
+
+/** Listeners without which the server starts, if one of them cannot be opened, without federation. */
 export const optionalListeners = ({ s2s }: Pick<Config, 's2s'>): readonly ListenerKind[] =>
   s2s.enabled === 'auto' ? serverKinds : [];
 

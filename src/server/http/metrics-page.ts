@@ -1,17 +1,16 @@
 /** The metrics over HTTP, for authorised readers. To others the path does not exist. */
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { BlockList } from 'node:net';
 import { isIn, networks } from '../config/address.js';
 import type { Config } from '../config/schema.js';
 import { accessAddress } from '../forwarded.js';
-import { pathOf } from './target.js';
+import type { HttpAnswer } from '../module/http.js';
+import type { Incoming } from './message.js';
 
 interface MetricsPageParts {
   readonly config: () => Config;
   readonly proxies: () => { readonly protocol: BlockList; readonly forwarded: BlockList };
   text(): Promise<{ readonly type: string; readonly text: string }>;
-  failed(error: unknown): void;
 }
 
 export class MetricsPage {
@@ -23,22 +22,15 @@ export class MetricsPage {
     this.#parts = parts;
   }
 
-  /** Answers a request for the metrics. Returns false for other requests and for unauthorised clients. */
-  answer(request: IncomingMessage, response: ServerResponse): boolean {
+  /** Returns undefined for other requests and for unauthorised clients. */
+  answer(request: Incoming, path: string): Promise<HttpAnswer> | undefined {
     const { metrics } = this.#parts.config();
-    const isAsked = metrics.enabled && pathOf(request) === metrics.path && request.method === 'GET';
-    if (!isAsked || !this.#mayRead(request)) return false;
-    this.#parts.text().then(
-      ({ type, text }) => response.writeHead(200, { 'content-type': type }).end(text),
-      (error: unknown) => {
-        this.#parts.failed(error);
-        response.writeHead(500).end();
-      },
-    );
-    return true;
+    const isAsked = metrics.enabled && path === metrics.path && request.method === 'GET';
+    if (!isAsked || !this.#mayRead(request)) return undefined;
+    return this.#parts.text().then(({ type, text }) => ({ headers: { 'content-type': type }, body: text }));
   }
 
-  #mayRead(request: IncomingMessage): boolean {
+  #mayRead(request: Incoming): boolean {
     const { token, allow_from } = this.#parts.config().metrics;
     const [, shown] = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '') ?? [];
     if (token !== '' && shown !== undefined) {

@@ -1,7 +1,22 @@
 /** Rate limits by key. */
 
+import { z } from 'zod';
 import { Recent } from '../../storage/recent.js';
 import { monotonic } from '../clock.js';
+
+/** A count, and the time until it is forgotten. */
+interface Counted {
+  readonly key: string;
+  readonly ms: number;
+}
+
+/** `Memory` of the modules. */
+interface RatesMemory {
+  readonly name: string;
+  readonly schema: z.ZodType<Counted>;
+  describe(concerns: (bare: string) => boolean): Iterable<readonly [bare: string, counted: Counted]>;
+  restore(bare: string, counted: Counted): void;
+}
 
 /**
  * A token bucket per key, of size `limit`, refilled evenly in `window` ms. Stores one number per key, for at most
@@ -40,6 +55,27 @@ export class Rates {
     if (empty >= 0) return empty;
     for (const [rates, key] of wanted) rates.take(key);
     return undefined;
+  }
+
+  /**
+   * How the counts of an address move with it to another node: for the hook `moves`. `addressOf`: the address that a key
+   * is about, by default the key itself.
+   */
+  memory(name: string, addressOf: (key: string) => string = (key) => key): RatesMemory {
+    const full = this.#full;
+    const now = this.now;
+    return {
+      name,
+      schema: z.object({ key: z.string(), ms: z.number() }),
+      *describe(concerns) {
+        const at = now();
+        for (const [key, time] of full.entries()) {
+          const address = addressOf(key);
+          if (time > at && concerns(address)) yield [address, { key, ms: time - at }];
+        }
+      },
+      restore: (_, { key, ms }) => full.set(key, Math.max(now() + ms, full.get(key) ?? 0)),
+    };
   }
 
   #next(key: string, count: number): number | undefined {

@@ -4,10 +4,13 @@
  * never closes them, and does not affect other shares.
  */
 
+import { z } from 'zod';
 import { Recent } from '../../storage/recent.js';
 import { monotonic, wall } from '../clock.js';
 import { addressBlock } from '../config/address.js';
 import type { Config } from '../config/schema.js';
+import { Bucket } from './bucket.js';
+import { TurnQueue } from './turn-queue.js';
 
 type Rates = Config['limits']['rate_account'];
 
@@ -39,63 +42,31 @@ const mostRemembered = 20_000;
 
 /**
  * Busy shares are served one per turn of the event loop, however many they are: others wait for at most one of their
- * stanzas. There is one event loop per process, and so one lane.
+ * stanzas. There is one event loop per process, and so one queue.
  */
-class Lane {
-  /** Time used in the current turn of the event loop, in ms. */
-  #turn = 0;
-  readonly #waiting = new Set<Share>();
-  /** The share whose turn it is. */
-  #served: Share | undefined;
-  #isDue = false;
+const busy: TurnQueue<Share> = new TurnQueue(busyTurnMs, (share) => share.goOn(), 1);
 
-  /** Whether the share must wait for its turn. */
-  isClosedTo(share: Share): boolean {
-    return share !== this.#served && (this.#waiting.size > 0 || this.#turn >= busyTurnMs);
-  }
-
-  worked(ms: number): void {
-    this.#turn += ms;
-    if (this.#turn >= busyTurnMs) this.#arrange();
-  }
-
-  wait(share: Share): void {
-    this.#waiting.add(share);
-    this.#arrange();
-  }
-
-  #arrange(): void {
-    if (this.#isDue) return;
-    this.#isDue = true;
-    setImmediate(this.#next);
-  }
-
-  readonly #next = (): void => {
-    this.#isDue = false;
-    this.#turn = 0;
-    for (const share of this.#waiting) {
-      this.#waiting.delete(share);
-      // It was served in the meantime by its own turn.
-      if (!share.hasWaiting) continue;
-      this.#served = share;
-      share.goOn();
-      this.#served = undefined;
-      break;
-    }
-    if (this.#waiting.size > 0) this.#arrange();
-  };
-}
-
-const lane = new Lane();
-
-/** Seconds until the debt is paid. Unlimited rates have no debt. */
-const owed = (left: number, rate: number): number => (left < 0 ? -left / rate : 0);
+/** What an account that moves to another node has used up, and what it has written. */
+export const movedShare = z.object({
+  stanzas: z.number(),
+  bytes: z.number(),
+  answerBytes: z.number(),
+  cpuMs: z.number(),
+  /** Recent writes and fan-out, in bytes. */
+  written: z.number(),
+  multiplied: z.number(),
+  /** Bytes written, by day. */
+  day: z.number(),
+  today: z.number(),
+  yesterday: z.number(),
+});
+type MovedShare = z.output<typeof movedShare>;
 
 export class Share {
-  #stanzas: number;
-  #bytes: number;
-  #answerBytes: number;
-  #cpuMs: number;
+  readonly #stanzas: Bucket;
+  readonly #bytes: Bucket;
+  readonly #answerBytes: Bucket;
+  readonly #cpuMs: Bucket;
   #refilled = monotonic();
   /** Time used in the current turn of the event loop, in ms. */
   #turn = 0;
@@ -132,10 +103,10 @@ export class Share {
     readonly writable: () => number = () => Number.POSITIVE_INFINITY,
   ) {
     const { stanza_burst, byte_burst, answer_byte_burst, cpu_ms_burst } = rates();
-    this.#stanzas = stanza_burst;
-    this.#bytes = byte_burst;
-    this.#answerBytes = answer_byte_burst;
-    this.#cpuMs = cpu_ms_burst;
+    this.#stanzas = new Bucket(stanza_burst);
+    this.#bytes = new Bucket(byte_burst);
+    this.#answerBytes = new Bucket(answer_byte_burst);
+    this.#cpuMs = new Bucket(cpu_ms_burst);
   }
 
   refill(now: number): void {
@@ -144,10 +115,10 @@ export class Share {
     this.#refilled = now;
     const seconds = ms / 1000;
     const rates = this.rates();
-    this.#stanzas = Math.min(rates.stanza_burst, this.#stanzas + seconds * rates.stanzas_per_second);
-    this.#bytes = Math.min(rates.byte_burst, this.#bytes + seconds * rates.bytes_per_second);
-    this.#answerBytes = Math.min(rates.answer_byte_burst, this.#answerBytes + seconds * rates.answer_bytes_per_second);
-    this.#cpuMs = Math.min(rates.cpu_ms_burst, this.#cpuMs + seconds * rates.cpu_ms_per_second);
+    this.#stanzas.refill(seconds, rates.stanzas_per_second, rates.stanza_burst);
+    this.#bytes.refill(seconds, rates.bytes_per_second, rates.byte_burst);
+    this.#answerBytes.refill(seconds, rates.answer_bytes_per_second, rates.answer_byte_burst);
+    this.#cpuMs.refill(seconds, rates.cpu_ms_per_second, rates.cpu_ms_burst);
     this.multiplied = Math.max(0, this.multiplied - seconds * fanOutDecay);
     this.#recentCpuMs = Math.max(0, this.#recentCpuMs - seconds * cpuDecayMs);
     this.#written = Math.max(0, this.#written - seconds * writeDecay);
@@ -156,16 +127,16 @@ export class Share {
   /** Bytes were read. */
   received(now: number, bytes: number): void {
     this.refill(now);
-    this.#bytes -= bytes;
+    this.#bytes.take(bytes);
   }
 
   takeStanza(): void {
-    this.#stanzas--;
+    this.#stanzas.take(1);
   }
 
   /** Counts bytes of answers. */
   answered(bytes: number): void {
-    this.#answerBytes -= bytes;
+    this.#answerBytes.take(bytes);
   }
 
   /** Counts bytes that one of its stanzas stores. */
@@ -183,6 +154,35 @@ export class Share {
     this.#day = day;
   }
 
+  describe(): MovedShare {
+    this.refill(monotonic());
+    const rates = this.rates();
+    return {
+      stanzas: this.#stanzas.used(rates.stanza_burst),
+      bytes: this.#bytes.used(rates.byte_burst),
+      answerBytes: this.#answerBytes.used(rates.answer_byte_burst),
+      cpuMs: this.#cpuMs.used(rates.cpu_ms_burst),
+      written: this.#written,
+      multiplied: this.multiplied,
+      day: this.#day,
+      today: this.#writtenToday,
+      yesterday: this.#writtenYesterday,
+    };
+  }
+
+  /** Goes on with a new share as it was described at another node. */
+  restore(moved: MovedShare): void {
+    this.#stanzas.take(moved.stanzas);
+    this.#bytes.take(moved.bytes);
+    this.#answerBytes.take(moved.answerBytes);
+    this.#cpuMs.take(moved.cpuMs);
+    this.#written = moved.written;
+    this.multiplied = moved.multiplied;
+    this.#day = moved.day;
+    this.#writtenToday = moved.today;
+    this.#writtenYesterday = moved.yesterday;
+  }
+
   /** Bytes stored by its stanzas, by day (UTC). */
   get written(): { readonly today: number; readonly yesterday: number } {
     this.#toDay();
@@ -192,10 +192,10 @@ export class Share {
   /** Counts CPU time of its streams. */
   worked(ms: number): void {
     const counted = Math.min(ms, longestWorkMs);
-    this.#cpuMs -= counted;
+    this.#cpuMs.take(counted);
     // If that is unlimited, so is this.
-    if (this.#cpuMs !== Number.POSITIVE_INFINITY) this.#recentCpuMs += counted;
-    if (this.#isBusy) lane.worked(ms);
+    if (this.#cpuMs.left !== Number.POSITIVE_INFINITY) this.#recentCpuMs += counted;
+    if (this.#isBusy) busy.worked(ms);
     if (this.#turn < turnMs && this.#turn + ms >= turnMs) setImmediate(this.#nextTurn);
     this.#turn += ms;
   }
@@ -207,7 +207,7 @@ export class Share {
 
   /** Whether its streams must pause. */
   get isSpent(): boolean {
-    return this.#turn >= turnMs || (this.#isBusy && lane.isClosedTo(this)) || this.isHalted;
+    return this.#turn >= turnMs || (this.#isBusy && busy.isClosedTo(this)) || this.isHalted;
   }
 
   /** Whether they must pause for longer than until their next turn. */
@@ -216,7 +216,9 @@ export class Share {
   }
 
   get #isEmpty(): boolean {
-    return this.#bytes < 0 || this.#stanzas < 0 || this.#answerBytes < 0 || this.#cpuMs < 0;
+    return (
+      this.#bytes.isOverdrawn || this.#stanzas.isOverdrawn || this.#answerBytes.isOverdrawn || this.#cpuMs.isOverdrawn
+    );
   }
 
   /** Calls `go` once the share has budget again, after those already waiting. */
@@ -247,28 +249,26 @@ export class Share {
     this.goOn();
   };
 
-  get hasWaiting(): boolean {
-    return this.#queue.length > 0;
-  }
-
-  /** A reason to wait is over. */
-  goOn(): void {
-    if (this.hasWaiting) this.#serve();
+  /** A reason to wait is over. Returns false if no stream is waiting. */
+  goOn(): boolean {
+    if (this.#queue.length === 0) return false;
+    this.#serve();
+    return true;
   }
 
   /** Schedules the waiting streams. An account's own turn ends without a call; the backlog calls `release`. */
   #arrange(): void {
     if (!this.isHalted) {
-      if (this.#turn < turnMs) lane.wait(this);
+      if (this.#turn < turnMs) busy.wait(this);
       return;
     }
     if (!this.#isEmpty || this.#timer !== undefined) return;
     const rates = this.rates();
     const debts = [
-      ['stanzas_per_second', owed(this.#stanzas, rates.stanzas_per_second)],
-      ['bytes_per_second', owed(this.#bytes, rates.bytes_per_second)],
-      ['answer_bytes_per_second', owed(this.#answerBytes, rates.answer_bytes_per_second)],
-      ['cpu_ms_per_second', owed(this.#cpuMs, rates.cpu_ms_per_second)],
+      ['stanzas_per_second', this.#stanzas.owes(rates.stanzas_per_second)],
+      ['bytes_per_second', this.#bytes.owes(rates.bytes_per_second)],
+      ['answer_bytes_per_second', this.#answerBytes.owes(rates.answer_bytes_per_second)],
+      ['cpu_ms_per_second', this.#cpuMs.owes(rates.cpu_ms_per_second)],
     ] as const;
     const [limit, seconds] = debts.reduce((one, other) => (other[1] > one[1] ? other : one));
     this.limitHit(`${this.name}.${limit}`);
@@ -308,6 +308,9 @@ export class Share {
   }
 }
 
+/** Whether a key is the address of an account. No local part of an address has a colon. */
+const isAccount = (key: string): boolean => /^[^:]*@/.test(key);
+
 /** The shares of all connected clients, and recent ones. */
 export class Shares {
   readonly #used = new Map<string, Share>();
@@ -335,11 +338,11 @@ export class Shares {
   }
 
   ofAccount(bare: string): Share {
-    return this.#enter(
-      bare,
-      () => new Share('rate_account', () => this.limits().rate_account, this.limitHit, this.writable),
-    );
+    return this.#enter(bare, this.#newAccount);
   }
+
+  readonly #newAccount = (): Share =>
+    new Share('rate_account', () => this.limits().rate_account, this.limitHit, this.writable);
 
   /** For an external component (XEP-0114), by its domain. */
   ofComponent(domain: string): Share {
@@ -362,6 +365,37 @@ export class Shares {
   /** Bytes stored by stanzas of an account since the server started, as far as remembered. */
   writtenBy(bare: string): Share['written'] {
     return (this.#used.get(bare) ?? this.#unused.get(bare))?.written ?? { today: 0, yesterday: 0 };
+  }
+
+  // --- moves ----------------------------------------------------------------------------------------------------------
+
+  /** What these accounts have used up. */
+  *describe(concerns: (bare: string) => boolean): Iterable<readonly [bare: string, moved: MovedShare]> {
+    for (const shares of [this.#used, this.#unused])
+      for (const [key, share] of shares.entries()) {
+        if (!isAccount(key) || !concerns(key)) continue;
+        const moved = share.describe();
+        const { day, ...counts } = moved;
+        if (Object.values(counts).some((count) => count > 0)) yield [key, moved];
+      }
+  }
+
+  /** These accounts have moved to another node, or from one. Their streams here keep the shares until they have left. */
+  moved(concerns: (bare: string) => boolean): void {
+    const matches = (key: string) => isAccount(key) && concerns(key);
+    this.#unused.deleteIf(matches);
+    for (const [key, share] of this.#used)
+      if (matches(key)) {
+        this.#used.delete(key);
+        this.#keys.delete(share);
+      }
+  }
+
+  /** An account has moved to this node. */
+  restore(bare: string, moved: MovedShare): void {
+    const share = this.#newAccount();
+    share.restore(moved);
+    this.#unused.set(bare, share);
   }
 
   #enter(key: string, make: () => Share): Share {

@@ -120,3 +120,20 @@ export class CommandError extends Error {
     super(message);
   }
 }
+
+/** A service of the host that a command names, or of the only one. Throws CommandError. `module`: what provides it. */
+export function serviceOf<K extends keyof Services>(
+  { hosts }: CliContext,
+  domain: string | undefined,
+  name: K,
+  module: string,
+): { readonly service: Services[K]; readonly domain: string } {
+  const [first, ...more] = hosts;
+  if (domain === undefined && more.length > 0)
+    throw new CommandError('usage', `Name the host: --host ${hosts.map((one) => one.domain).join(' or ')}`);
+  const found = domain === undefined ? first : hosts.find((one) => one.domain === domain);
+  if (found === undefined) throw new CommandError('not-found', `The server has no host ${domain}.`);
+  const service = found.provided(name);
+  if (service === undefined) throw new CommandError('configuration', `The module ${module} is disabled.`);
+  return { service, domain: found.domain };
+}

@@ -23,6 +23,7 @@ export interface CommandStep {
 export type CommandResult =
   | {
       readonly status: 'executing';
+      /** For the next step: JSON, because the session may move to another node. */
       readonly state?: unknown;
       readonly actions?: readonly ('prev' | 'next' | 'complete')[];
       readonly payload: readonly Element[];

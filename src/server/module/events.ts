@@ -41,6 +41,8 @@ export interface Events {
   componentGone: { readonly domain: string };
   /** The configuration was reloaded. */
   reloaded: Record<string, never>;
+  /** A module's list of servers without streams (`serverGate`) has changed. */
+  serverListsChanged: Record<string, never>;
   /** The server accepts no more input and is about to close all streams: last chance to send something to clients. */
   stopping: Record<string, never>;
 }

@@ -13,6 +13,7 @@ import type { DiscoSource } from './disco.js';
 import type { Events } from './events.js';
 import type { HttpHandler, HttpMethod, HttpOptions } from './http.js';
 import type { Order } from './order.js';
+import type { Portable } from './portable.js';
 import type { Question, QuestionHandler } from './questions.js';
 import type { Access, Diversion, IqHandler, Payload, Target, UnauthenticatedRequest } from './requests.js';
 
@@ -114,6 +115,7 @@ export type Hook =
   | { readonly kind: 'derive'; readonly state: SessionState; readonly handler: Derivation<unknown> }
   | { readonly kind: 'prefetch'; readonly handler: PrefetchHandler }
   | { readonly kind: 'service'; readonly service: Service }
+  | { readonly kind: 'portable'; readonly portable: Portable }
   | {
       readonly kind: 'http';
       readonly method: HttpMethod;
@@ -137,9 +139,10 @@ export type PresenceHandler = (passage: Passage) => Maybe<void>;
 export type ServerMessageHandler = (stanza: Stanza, origin: Origin) => Maybe<'handled' | undefined | void>;
 /**
  * bound: ready to send; its first stanza is deferred until the handlers resolve, so they must not query the client.
- * resumed: back on a new connection (XEP-0198). gone: ended for good.
+ * hibernated: the connection is lost, and the client may resume (XEP-0198). resumed: back on a new connection. gone: ended
+ * for good.
  */
-export type SessionMoment = 'bound' | 'resumed' | 'gone';
+export type SessionMoment = 'bound' | 'hibernated' | 'resumed' | 'gone';
 
 /** A subdomain served by the module: rooms, pubsub. */
 export interface Service {
@@ -344,6 +347,8 @@ export type PrefetchHandler = (owner: Jid) => unknown;
  */
 export const prefetch = (handler: PrefetchHandler): Hook => ({ kind: 'prefetch', handler });
 export const service = (service: Service): Hook => ({ kind: 'service', service });
+/** Exports and imports the module's part of an account (XEP-0227). A module has at most one such hook. */
+export const portable = (portable: Portable): Hook => ({ kind: 'portable', portable });
 /**
  * Answers HTTP requests for a path of the host, under its name or the name of one of its services. The first configured
  * host also serves requests for unknown names. HEAD is answered like GET unless it has its own hook.

@@ -96,6 +96,8 @@ export interface Host {
   halt(how: 'stop' | 'restart'): Promise<void>;
   /** Whether the domain is local (this host, another, or a service). */
   isLocal(domain: string): boolean;
+  /** Whether the policy for other servers denies streams with the server of a domain. */
+  isDenied(domain: string): boolean;
   /** Whether the address is an admin in the configuration of the host, or its account has that role. */
   isAdmin(jid: Jid): Maybe<boolean>;
   /** Whether `from` may query the account, server or service `to`. */
@@ -126,8 +128,17 @@ export interface Host {
   holderOf(jid: Jid): string;
   /** Whether the account is anonymous (XEP-0175) and connected: its data must not outlive its session. */
   isAnonymous(bare: string): boolean;
+  /**
+   * Everything that is stored for an account, as `<user/>` of XEP-0227 without its password keys, in pieces: for its user.
+   */
+  exportOf(owner: Jid): AsyncIterable<string>;
   /** Throws StanzaError if the content is too large for so many recipients (`limits.fan_out_bytes`). */
   demandFanOut(content: string, recipients: number): void;
+  /**
+   * Where clients reach the HTTP server under the name of this host, without a slash at the end:
+   * `https://example.org:5443`. Known once the server has started. Undefined if there is no HTTP listener.
+   */
+  readonly publicUrl: string | undefined;
   /** The validated core configuration. */
   readonly config: Config;
   readonly software: { readonly name: string; readonly version: string };

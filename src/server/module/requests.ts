@@ -65,6 +65,8 @@ export interface Diversion {
 
 /** An IQ on an unauthenticated stream, such as in-band registration. */
 export interface UnauthenticatedRequest {
+  /** The stream, as the key of a WeakMap. */
+  readonly stream: object;
   readonly stanza: Stanza;
   readonly payload: Element;
   readonly secure: boolean;

@@ -1,6 +1,7 @@
 /** Store declarations of modules. The loader opens the stores; drivers know nothing of features. */
 import type { z } from 'zod';
-import type { DocumentStore, LogOptions, LogStore, MapStore, Reading } from '../../storage/contract.js';
+import type { BlobStore } from '../../storage/blobs.js';
+import type { DocumentStore, LogOptions, LogStore, MapStore, Reading, Shape } from '../../storage/contract.js';
 
 /**
  * A store declared by a module; `start` gets it under the same name. Names are local to the module: the storage calls
@@ -8,7 +9,7 @@ import type { DocumentStore, LogOptions, LogStore, MapStore, Reading } from '../
  */
 export type StoreDeclaration<S = unknown> = Pick<LogDeclaration, 'text' | 'option'> &
   RecordDeclaration<unknown> & {
-    readonly shape: 'document' | 'map' | 'log';
+    readonly shape: Shape | 'blobs';
     readonly __store?: S;
   };
 
@@ -20,6 +21,11 @@ interface RecordDeclaration<T> {
   readonly value?: z.ZodType<T> | undefined;
   /** Schema of a key: of a document, its owner; of a log, the id. */
   readonly key?: z.ZodType<string> | undefined;
+  /**
+   * Its owners are accounts, and `waxwing export` writes its records as they are, for `waxwing import` of another Waxwing. A
+   * module whose data has a form that other servers know has a hook `portable` instead.
+   */
+  readonly isPortable?: true;
   /** See `Reading` of the storage contract. By default a damaged record is skipped. */
   readonly damaged?: Reading<T>['damaged'];
 }
@@ -34,6 +40,8 @@ export const document = <T>(records: RecordDeclaration<T> = {}): StoreDeclaratio
 export const map = <T>(records: RecordDeclaration<T> = {}): StoreDeclaration<MapStore<T>> =>
   ({ shape: 'map', ...records }) as StoreDeclaration<MapStore<T>>;
 export const log = (options: LogDeclaration = {}): StoreDeclaration<LogStore> => ({ shape: 'log', ...options });
+/** Contents of any size, such as uploaded files; the records about them are in other stores. */
+export const blobs = (): StoreDeclaration<BlobStore> => ({ shape: 'blobs' });
 
 /** The opened store of a declaration. */
 export type Opened<D> = D extends StoreDeclaration<infer S> ? S : never;

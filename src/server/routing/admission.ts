@@ -24,6 +24,12 @@ export interface Entrance {
   refused(stanza: Stanza, error: StanzaError): void;
 }
 
+/** The addresses of a stanza; undefined where there is none, or an invalid one. */
+export interface Addresses {
+  readonly from: Jid | undefined;
+  readonly to: Jid | undefined;
+}
+
 export interface AdmissionParts {
   limits(): Pick<Config['limits'], 'presence_bytes'>;
   limitHit(limit: string): void;
@@ -38,17 +44,18 @@ export class Admission {
 
   /**
    * Returns the stanza of a message, presence or IQ element. Returns undefined if it is not admitted; the entrance has
-   * then been called. Throws StreamError if it closes the stream. Changes the element's `xml:lang`.
+   * then been called. Throws StreamError if it closes the stream. Changes the element's `xml:lang`. `parsed`: its valid
+   * addresses, if the entrance has looked at them.
    */
-  admit(item: TopLevel, entrance: Entrance): Stanza | undefined {
+  admit(item: TopLevel, entrance: Entrance, parsed?: Addresses): Stanza | undefined {
     const { attrs } = item;
     const { sender, lang } = entrance;
     if (lang !== undefined) attrs['xml:lang'] ??= lang;
     if (sender === undefined ? demandAddresses(attrs) : attrs.from !== undefined && attrs.from !== sender.full)
-      checkFrom(attrs.from!, entrance);
+      checkFrom(parsed?.from ?? Jid.tryParse(attrs.from!), entrance);
     let stanza: Stanza;
     try {
-      stanza = Stanza.fromTopLevel(item, sender);
+      stanza = Stanza.fromTopLevel(item, sender ?? parsed?.from, parsed?.to);
     } catch (error) {
       if (!(error instanceof JidError) || sender === undefined) throw error;
       // §8.3.3.8: answered with an error; the stream continues.
@@ -94,8 +101,7 @@ function demandAddresses({ from, to }: TopLevel['attrs']): true {
 }
 
 /** RFC 6120 §8.1.2: throws StreamError if the sender may not use this address. */
-function checkFrom(from: string, entrance: Entrance): void {
-  const claimed = Jid.tryParse(from);
+function checkFrom(claimed: Jid | undefined, entrance: Entrance): void {
   if (claimed === undefined && entrance.sender === undefined) throw new StreamError('improper-addressing'); // §4.9.3.8
   if (claimed === undefined || !entrance.speaksFor(claimed)) throw new StreamError('invalid-from');
 }

@@ -15,7 +15,7 @@ import { errorOf } from './asks.js';
 import type { LocalHost } from './host.js';
 import type { Origin } from './passage.js';
 import { answerWritten } from './questions.js';
-import { type Router, serverOrigin, type WrittenQuestion } from './router.js';
+import { type AwayAsk, type Router, serverOrigin, type WrittenQuestion } from './router.js';
 
 const audienceSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('present') }),
@@ -45,6 +45,8 @@ const headerSchema = z.object({
   anonymous: z.string().optional(),
   /** The host that asks. */
   asks: z.string().optional(),
+  /** The request was sent before its addressee moved. */
+  isSent: z.boolean().optional(),
   /** The name of a module's question; its argument follows as JSON instead of a stanza. */
   question: z.string().optional(),
 });
@@ -96,8 +98,9 @@ export class Elsewhere implements Receiver {
   }
 
   /** Asks at the home of `to`, for a host here. Rejects with StanzaError. */
-  async ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number, home?: Jid): Promise<Stanza> {
-    const asked = `${JSON.stringify({ asks: domain } satisfies Header)}\n${request.with({ to: undefined }).toXml()}`;
+  async ask(away: Away, request: Stanza, to: Jid, about: AwayAsk, home?: Jid): Promise<Stanza> {
+    const { domain, timeoutMs, isSent } = about;
+    const asked = headed({ asks: domain, ...(isSent && { isSent }) }, request);
     const answer = await away.ask(to, asked, timeoutMs, { home }).catch(refused);
     const stanza = Stanza.parse(answer);
     if (stanza.type === 'error') throw errorOf(stanza);
@@ -158,7 +161,7 @@ export class Elsewhere implements Receiver {
 
   async answer(delivery: Delivery, timeoutMs: number): Promise<string> {
     const { header, body } = divided(delivery.payload);
-    const { asks, question, departs, isUsers } = header;
+    const { asks, question, departs, isUsers, isSent } = header;
     if (departs === true)
       return this.#depart(Stanza.parse(body).with({ to: Jid.parse(delivery.to[0] ?? '') }), isUsers);
     if (asks === undefined) throw new Error('a request from another node names no host that asks');
@@ -167,7 +170,8 @@ export class Elsewhere implements Receiver {
       return answerWritten(this.#parts.host(asks).hooks.questions, { domain: asks, name: question, given: body }, to);
     const request = Stanza.parse(body).with({ to });
     try {
-      return (await this.#parts.host(asks).ask(request, { timeoutMs })).toXml();
+      const options = isSent === true ? { timeoutMs, id: request.id!, isSent } : { timeoutMs };
+      return (await this.#parts.host(asks).ask(request, options)).toXml();
     } catch (error) {
       if (!(error instanceof StanzaError)) throw error;
       return request.error(error).toXml();

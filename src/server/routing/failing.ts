@@ -4,7 +4,7 @@ import { monotonic } from '../clock.js';
 import { StanzaError } from '../stanza/errors.js';
 
 /** Another node can serve the request, or this one later. */
-const constrained: ReadonlySet<StorageFailure> = new Set(['full', 'unavailable', 'locked', 'fenced']);
+const constrained: ReadonlySet<StorageFailure> = new Set(['full', 'unavailable', 'locked', 'fenced', 'busy']);
 
 /** The StanzaError for a storage failure: the peer may try again later. */
 export function storageRefusal({ failure }: StorageError): StanzaError {
@@ -35,6 +35,8 @@ export class StorageFailures {
   note(error: StorageError, about: object = {}): void {
     const { failure } = error;
     this.#last = monotonic();
+    // The breaker logs it.
+    if (failure === 'busy') return;
     const count = this.#counts.get(failure);
     if (count !== undefined) {
       this.#counts.set(failure, count + 1);

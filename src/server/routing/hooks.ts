@@ -12,6 +12,7 @@ import type {
   Events,
   Gate,
   Hook,
+  HttpCors,
   HttpHandler,
   HttpMethod,
   IqHandler,
@@ -21,6 +22,7 @@ import type {
   ModuleListener,
   ModuleMetric,
   Order,
+  Portable,
   PrefetchHandler,
   Question,
   QuestionHandler,
@@ -47,9 +49,12 @@ export interface IqEntry {
 export interface HttpRoute {
   readonly module: string;
   readonly handler: HttpHandler;
-  /** Largest request body, in bytes. */
-  readonly body: number;
+  /** Largest request body, in bytes, or 'stream'. */
+  readonly body: number | 'stream';
   readonly below: boolean;
+  readonly cors: HttpCors | undefined;
+  /** It is also served while the server stops, until all streams are closed. */
+  readonly isServedAtLast?: true;
 }
 
 /** Largest body of an HTTP request unless the hook sets a limit, in bytes. */
@@ -59,6 +64,12 @@ export interface Answerer {
   readonly question: Question<never, unknown>;
   readonly handler: QuestionHandler<never, unknown>;
 }
+
+/** Returns what answers a question. */
+export const answererOf = <Given, Answer>(
+  question: Question<Given, Answer>,
+  handler: QuestionHandler<Given, Answer>,
+): Answerer => ({ question: question as never, handler: handler as never });
 
 export interface ServiceEntry {
   readonly module: string;
@@ -114,11 +125,14 @@ export class Hooks implements Declared {
   readonly binding: BindingHandler[] = [];
   readonly prefetches: PrefetchHandler[] = [];
   readonly questions = new Map<string, Answerer>();
+  /** What modules export of accounts, by module. */
+  readonly portables = new Map<string, Portable>();
+  readonly #claims = new Map<string, string>();
   /** The states of this host's sessions. */
   readonly sessionStates: readonly SessionState[];
   readonly derived = new Map<SessionState, Derivation<unknown>>();
   /** By path and method. */
-  readonly http: ReadonlyMap<string, ReadonlyMap<HttpMethod, HttpRoute>>;
+  readonly http = new Map<string, Map<HttpMethod, HttpRoute>>();
   readonly #services: ServiceEntry[] = [];
   readonly #sources: { module: string; target: Target; source: DiscoSource }[] = [];
   readonly #commands: { module: string; command: Command }[] = [];
@@ -129,14 +143,7 @@ export class Hooks implements Declared {
     this.sessionStates = [...ownStates, ...this.#definitions.flatMap(({ sessionStates = [] }) => sessionStates)];
     for (const state of this.sessionStates) declareState(state);
     const ordered: Entry[] = [];
-    const claims = new Map<string, string>();
-    const claim = (module: string, what: string) => {
-      const other = claims.get(what);
-      if (other !== undefined) throw new HookError(`modules ${other} and ${module} both answer ${what}`);
-      claims.set(what, module);
-    };
-    const http = new Map<string, Map<HttpMethod, HttpRoute>>();
-    this.http = http;
+    const claim = (module: string, what: string) => this.#claim(module, what);
     const skips: (((stanza: Stanza) => boolean) | undefined)[] = [];
     let presenceBy: string | undefined;
     for (const { definition, hooks } of started) {
@@ -242,18 +249,17 @@ export class Hooks implements Declared {
               throw new HookError(
                 `module ${module}: ${JSON.stringify(path)} is not a valid path: it must start with / and not end in /`,
               );
-            let byMethod = http.get(path);
-            if (byMethod === undefined) http.set(path, (byMethod = new Map()));
-            const other = byMethod.get(method);
-            if (other !== undefined)
-              throw new HookError(`modules ${other.module} and ${module} both answer ${method} ${path}`);
-            byMethod.set(method, { module, handler, body: options.body ?? usualBody, below: options.below === true });
+            const { body = usualBody, below = false, cors } = options;
+            this.serve(method, path, { module, handler, body, below, cors });
             break;
           }
           case 'question': {
             this.answer(hook);
             break;
           }
+          case 'portable':
+            this.port(module, hook.portable);
+            break;
           case 'service':
             this.#services.push({
               module,
@@ -281,7 +287,7 @@ export class Hooks implements Declared {
     this.adorn = take('adorn', 'adorning presence');
     this.serverMessages = take('serverMessage', 'messages to the server');
     this.messages = recordOf(steps, (step) => take('message', `step ${step}`, (hook) => hook.step === step));
-    this.sessions = recordOf(['bound', 'resumed', 'gone'], (moment) =>
+    this.sessions = recordOf(['bound', 'hibernated', 'resumed', 'gone'], (moment) =>
       take('session', `sessions that are ${moment}`, (hook) => hook.moment === moment),
     );
     const events = new Set(ordered.flatMap(({ hook }) => (hook.kind === 'event' ? [hook.name] : [])));
@@ -303,6 +309,29 @@ export class Hooks implements Declared {
   answering(ns: string): readonly string[] {
     const found = [...this.account, ...this.server].filter(([key]) => key.endsWith(` ${ns}`));
     return [...new Set(found.map(([, { module }]) => module))];
+  }
+
+  #claim(module: string, what: string): void {
+    const other = this.#claims.get(what);
+    if (other !== undefined) throw new HookError(`modules ${other} and ${module} both answer ${what}`);
+    this.#claims.set(what, module);
+  }
+
+  /** Adds what exports and imports a part of accounts. Throws HookError if something else takes one of its elements. */
+  port(module: string, portable: Portable): void {
+    if (this.portables.has(module)) throw new HookError(`module ${module} has more than one hook of kind portable`);
+    for (const { ns, name } of portable.takes) this.#claim(module, `<${name} xmlns="${ns}"/> of exported accounts`);
+    this.portables.set(module, portable);
+  }
+
+  /** Adds a handler of an HTTP path. Throws HookError if it has one. */
+  serve(method: HttpMethod, path: string, route: HttpRoute): void {
+    let byMethod = this.http.get(path);
+    if (byMethod === undefined) this.http.set(path, (byMethod = new Map()));
+    const other = byMethod.get(method);
+    if (other !== undefined)
+      throw new HookError(`modules ${other.module} and ${route.module} both answer ${method} ${path}`);
+    byMethod.set(method, route);
   }
 
   /** Adds what answers a question. Throws HookError where something does already. */

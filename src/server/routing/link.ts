@@ -20,6 +20,10 @@ export interface Link {
   readonly hasRoom?: boolean;
   /** True while the peer is disconnected with a long queue: stanzas that can be stored elsewhere are, in order. */
   readonly isBacklogged?: boolean;
+  /** Whether the client says that its user does not look at it (XEP-0352). */
+  readonly inactive?: boolean;
+  /** Stanzas that the peer has not acknowledged, oldest first, if it acknowledges. */
+  readonly unacknowledged?: Iterable<Stanza>;
 }
 
 /** A sent stanza and the receipt for its outcome. */

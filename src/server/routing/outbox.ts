@@ -34,6 +34,8 @@ export interface OutboxParts {
   readonly sent?: () => void;
   /** Called when there are stanzas to take; deferred, once for all that have arrived. */
   readonly filled: () => void;
+  /** Defers that call: until the output of this turn is written, if the connection writes in the turn. */
+  readonly defer?: (go: () => void) => void;
 }
 
 /** A stanza in the outbox; counted until it is sent or refused. */
@@ -113,11 +115,13 @@ export class Outbox implements Destination {
     this.#waiting.push(new Parcel(stanza, this.#done, this.#parts.refuse, acknowledgement(origin)));
     if (this.#isDue) return;
     this.#isDue = true;
-    setImmediate(() => {
-      this.#isDue = false;
-      if (this.isWaiting) this.#parts.filled();
-    });
+    (this.#parts.defer ?? setImmediate)(this.#fill);
   }
+
+  readonly #fill = (): void => {
+    this.#isDue = false;
+    if (this.isWaiting) this.#parts.filled();
+  };
 
   /** The oldest waiting stanza; the caller must send or refuse it. Returns undefined if there is none. */
   take(): Parcel | undefined {

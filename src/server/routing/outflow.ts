@@ -5,6 +5,7 @@
  */
 
 import { monotonic } from '../clock.js';
+import { TurnQueue } from '../limits/turn-queue.js';
 import type { Maybe } from '../maybe.js';
 import { StanzaError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -68,44 +69,8 @@ const turnOfAllMs = 8;
 /** Steps of one lane in a row, while others are waiting. */
 const stepsOfLane = 8;
 
-/** Sessions with something to send share each turn of the event loop; the rest wait for the next turn, in order. */
-class Turns {
-  #usedMs = 0;
-  #waiting: Outflow[] = [];
-  #isArranged = false;
-
-  get isOver(): boolean {
-    return this.#usedMs >= turnOfAllMs;
-  }
-
-  worked(ms: number): void {
-    this.#usedMs += ms;
-    this.#arrange();
-  }
-
-  /** Goes on in a later turn, after those already waiting. Called once for each. */
-  wait(outflow: Outflow): void {
-    this.#waiting.push(outflow);
-    this.#arrange();
-  }
-
-  #arrange(): void {
-    if (this.#isArranged) return;
-    this.#isArranged = true;
-    setImmediate(() => {
-      this.#isArranged = false;
-      this.#usedMs = 0;
-      const waiting = this.#waiting;
-      this.#waiting = [];
-      let served = 0;
-      while (served < waiting.length && !this.isOver) waiting[served++]!.takeTurn();
-      if (served < waiting.length) this.#waiting = [...waiting.slice(served), ...this.#waiting];
-      if (this.#waiting.length > 0) this.#arrange();
-    });
-  }
-}
-
-const turns = new Turns();
+/** Sessions with something to send share each turn of the event loop. */
+const turns: TurnQueue<Outflow> = new TurnQueue(turnOfAllMs, (outflow) => outflow.takeTurn());
 
 class Pouring {
   /** Characters that it holds in memory. */
@@ -231,7 +196,6 @@ export class Outflow {
   /** The lane whose source is running: stanzas it makes others send must not wait for it. */
   #asked: Lane | undefined;
   #isPumping = false;
-  #isDue = false;
   #isOver = false;
 
   constructor(
@@ -329,7 +293,7 @@ export class Outflow {
 
   #run(): void {
     if (turns.isOver) {
-      this.#goOnLater();
+      turns.wait(this);
       return;
     }
     const began = monotonic();
@@ -353,7 +317,7 @@ export class Outflow {
           this.#step(lane, lane.first);
           isMoving = true;
           if ((++steps & 15) === 0 && monotonic() - began >= turnMs) {
-            this.#goOnLater();
+            turns.wait(this);
             return;
           }
         }
@@ -361,17 +325,11 @@ export class Outflow {
     }
   }
 
-  #goOnLater(): void {
-    if (this.#isDue) return;
-    this.#isDue = true;
-    turns.wait(this);
-  }
-
   /** Called by `turns`. */
-  takeTurn(): void {
-    this.#isDue = false;
+  takeTurn(): boolean {
     this.pump();
     this.session.tidy();
+    return true;
   }
 
   #step(lane: Lane, entry: Pouring | Held): void {

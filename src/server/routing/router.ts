@@ -35,10 +35,19 @@ export interface WrittenQuestion {
   readonly given: string;
 }
 
+/** About a request that another node sends for a host. */
+export interface AwayAsk {
+  /** Of the host that asks. */
+  readonly domain: string;
+  readonly timeoutMs: number;
+  /** It was sent before the entity moved there: only its answer is due. */
+  readonly isSent: boolean;
+}
+
 /** Sends stanzas to addresses of this server whose home is another node. */
 export interface Departures {
   send(away: Away, stanza: Stanza, to: readonly Jid[], origin: Origin): Maybe<void>;
-  ask(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number, home?: Jid): Promise<Stanza>;
+  ask(away: Away, request: Stanza, to: Jid, about: AwayAsk, home?: Jid): Promise<Stanza>;
   /**
    * Hands a stanza for another server or a component over to the home of its domain. Resolves once it was sent or
    * refused there. Rejects with ParcelError.
@@ -75,6 +84,9 @@ export class Router {
       throw new StanzaError('remote-server-not-found');
     },
   };
+
+  /** Whether a local domain has no streams with the server of a remote one. */
+  isDenied: (local: string, remote: string) => boolean = () => false;
 
   /** Streams with other servers. */
   peerStreams: () => readonly PeerStream[] = () => [];
@@ -182,9 +194,9 @@ export class Router {
   }
 
   /** Asks at the home of `to`, for a host here. Rejects with StanzaError. */
-  askAway(away: Away, request: Stanza, to: Jid, domain: string, timeoutMs: number): Promise<Stanza> {
+  askAway(away: Away, request: Stanza, to: Jid, about: AwayAsk): Promise<Stanza> {
     const home = this.isLocal(to.domain) ? undefined : domainOf(to);
-    return this.#departures!.ask(away, request, to, domain, timeoutMs, home);
+    return this.#departures!.ask(away, request, to, about, home);
   }
 
   /** A stanza of another server has arrived; it goes on from the home of that server's domain. */

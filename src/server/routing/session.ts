@@ -125,6 +125,16 @@ export class Session implements Stateful, Recipient {
     return this.link.isBacklogged === true;
   }
 
+  /** Whether the client says that its user does not look at it (XEP-0352). */
+  get isInactive(): boolean {
+    return this.link.inactive === true;
+  }
+
+  /** What it may not have received yet (XEP-0198), oldest first. */
+  get unacknowledged(): Iterable<Stanza> {
+    return this.link.unacknowledged ?? [];
+  }
+
   /** Whether stanzas wait for the client to read more. */
   get isPouring(): boolean {
     return this.#outflow !== undefined;

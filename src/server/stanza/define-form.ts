@@ -152,12 +152,14 @@ export interface DeclaredForm<F extends Declarations> {
 export interface FormRules {
   /** Undeclared fields: XEP-0004 §3.1 ignores them, XEP-0313 answers `feature-not-implemented`. */
   readonly unknown?: 'ignore' | 'refuse';
+  /** Another FORM_TYPE that clients submit the form with. */
+  readonly alsoType?: string;
 }
 
 export function defineForm<const F extends Declarations>(
   formType: string,
   fields: F,
-  { unknown = 'ignore' }: FormRules = {},
+  { unknown = 'ignore', alsoType }: FormRules = {},
 ): DeclaredForm<F> {
   const declared = Object.entries<FieldDeclaration>(fields);
   const names = new Set(declared.flatMap(([name, { also = [] }]) => [name, ...also]));
@@ -174,7 +176,7 @@ export function defineForm<const F extends Declarations>(
         fields: declared.flatMap(([name, field]) => valueFields(name, field, values)),
       }),
     read: (element) => {
-      const reading = readForm(element, formType);
+      const reading = readForm(element, formType, alsoType);
       if (reading.type === 'cancel') return undefined;
       if (reading.type !== 'submit') throw malformed('The form must have the type "submit"');
       for (const name of reading.fields.keys()) {
@@ -203,9 +205,17 @@ type Values = Readonly<Record<string, unknown>>;
 
 function offered(name: string, declaration: FieldDeclaration, values: Values): Field {
   const { type, label, desc, required } = declaration;
-  const options = 'options' in declaration ? declaration.options : undefined;
-  const value = type === 'fixed' ? declaration.value : valueFields(name, declaration, values)[0]?.value;
+  const current = type === 'fixed' ? declaration.value : valueFields(name, declaration, values)[0]?.value;
+  const options = 'options' in declaration ? withChosen(declaration.options, current) : undefined;
+  // Conversations cannot return an empty value.
+  const value = current === '' ? undefined : current;
   return { var: name, type, label, desc, required, value, options, validate: validation(declaration) };
+}
+
+/** Psi and Converse.js return the first option of a list if its value is not one of them. */
+function withChosen(options: ListField['options'], value: Field['value'] = []): ListField['options'] {
+  const missing = [value].flat().filter((one) => one !== '' && !options.some((option) => chosenBy(option) === one));
+  return [...options, ...missing.map((one) => ({ value: String(one), label: String(one) }))];
 }
 
 /** Returns no field if there is no value. */
@@ -265,11 +275,13 @@ function textOf(name: string, { longest }: TextField, value: string): string {
   return value;
 }
 
+const chosenBy = (option: string | FieldOption): string => (typeof option === 'string' ? option : option.value);
+
 const aliasOf = ({ aliases = {} }: ListField, value: string): string =>
   Object.hasOwn(aliases, value) ? aliases[value]! : value;
 
 const isOption = (field: ListField, value: string): boolean =>
-  field.options.some((option) => (typeof option === 'string' ? option : option.value) === aliasOf(field, value));
+  field.options.some((option) => chosenBy(option) === aliasOf(field, value));
 
 function optionOf(name: string, field: ListField, value: string): string {
   if (!field.open && !isOption(field, value)) throw unacceptable(name, 'not one of the options');

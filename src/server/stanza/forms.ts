@@ -159,10 +159,10 @@ const singleTypes: readonly string[] = [
 ] satisfies FieldType[];
 
 /**
- * Throws StanzaError `bad-request` if the element is not a data form, or its FORM_TYPE is not `expected`. A form
- * without FORM_TYPE is accepted: its parent says what it is for, and some clients omit it.
+ * Throws StanzaError `bad-request` if the element is not a data form, or its FORM_TYPE is neither `expected` nor
+ * `other`. A form without FORM_TYPE is accepted: its parent says what it is for, and some clients omit it.
  */
-export function readForm(element: Element | undefined, expected?: string): FormReading {
+export function readForm(element: Element | undefined, expected?: string, other?: string): FormReading {
   if (element === undefined || !element.is('x', NS.dataForms)) throw malformed('A data form is missing');
   const { type = '' } = element.attrs;
   if (!formTypes.includes(type)) throw malformed('The form has no valid type');
@@ -188,7 +188,7 @@ export function readForm(element: Element | undefined, expected?: string): FormR
       fields.set(name, values);
     }
   }
-  if (expected !== undefined && formType !== undefined && formType !== expected) {
+  if (expected !== undefined && formType !== undefined && formType !== expected && formType !== other) {
     throw malformed(`The FORM_TYPE must be ${expected}`);
   }
   return {

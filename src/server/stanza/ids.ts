@@ -6,7 +6,7 @@
  * millisecond, so that clients sorting by timestamp get the same order. If the wall clock is set back, or was ahead in
  * an earlier run, ids continue from the last one until the clock has caught up.
  */
-import { randomFillSync, randomInt } from 'node:crypto';
+import { createHash, randomFillSync, randomInt } from 'node:crypto';
 import { wall } from '../clock.js';
 
 /** Digits whose text order is the order of their values (RFC 4648 §7, in lower case). */
@@ -133,6 +133,23 @@ export function idAt(ms: number): string {
  */
 export function idAfter(ms: number): string {
   return digits(Math.min(Math.max(Math.floor(ms), 0), 32 ** TIME_DIGITS - 1), TIME_DIGITS).padEnd(17, 'v');
+}
+
+/** An id for something that another server has dated, and its position among those of the same time. */
+export interface Dated {
+  readonly id: string;
+  readonly time: number;
+  readonly rank: number;
+}
+
+/**
+ * Returns the id for an object of another server, dated in ms since 1970: it sorts by time and then by position, and is
+ * the same for the same `name`, time and position. `before`: the previous one, if they come in the order of time.
+ */
+export function foreignId(time: number, name: string, before: Dated | undefined): Dated {
+  const rank = before?.time === time ? Math.min(before.rank + 1, MAX_COUNTER) : 0;
+  const hash = createHash('sha256').update(name).digest().readUInt32BE() % 32 ** 4;
+  return { id: idAt(time).slice(0, TIME_DIGITS) + digits(rank, COUNTER_DIGITS) + digits(hash, 4), time, rank };
 }
 
 /** Returns when an id was made, in ms since 1970; NaN if `stanzaId` did not make it. */

@@ -59,6 +59,8 @@ export const NS = {
   version: 'jabber:iq:version', // 0092
   component: 'jabber:component:accept', // 0114
   caps: 'http://jabber.org/protocol/caps', // 0115
+  httpBind: 'http://jabber.org/protocol/httpbind', // 0124
+  xbosh: 'urn:xmpp:xbosh', // 0206
   pgpLegacy: 'jabber:x:encrypted', // 0027
   admin: 'http://jabber.org/protocol/admin', // 0133
   dataFormsValidate: 'http://jabber.org/protocol/xdata-validate', // 0122
@@ -98,8 +100,15 @@ export const NS = {
   hints: 'urn:xmpp:hints', // 0334
   jingleMessage: 'urn:xmpp:jingle-message:0', // 0353
   csi: 'urn:xmpp:csi:0', // 0352
+  push: 'urn:xmpp:push:0', // 0357
+  upload: 'urn:xmpp:http:upload:0', // 0363
+  uploadOld: 'urn:xmpp:http:upload',
+  uploadPurpose: 'urn:xmpp:http:upload:purpose:0',
   stanzaId: 'urn:xmpp:sid:0', // 0359
   reporting: 'urn:xmpp:reporting:1', // 0377
+  pars: 'urn:xmpp:pars:0', // 0379
+  invite: 'urn:xmpp:invite', // 0401, before 0.4
+  ibrToken: 'urn:xmpp:ibr-token:0', // 0445
   openPgp: 'urn:xmpp:openpgp:0', // 0373
   encryption: 'urn:xmpp:eme:0', // 0380
   delegation: 'urn:xmpp:delegation:2', // 0355
@@ -127,6 +136,8 @@ export const NS = {
   fullText: 'urn:xmpp:fulltext:0', // 0431
   channelBinding: 'urn:xmpp:sasl-cb:0', // 0440
   reactions: 'urn:xmpp:reactions:0', // 0444
+  reply: 'urn:xmpp:reply:0', // 0461
+  notificationSettings: 'urn:xmpp:notification-settings:1', // 0492
   fileSharing: 'urn:xmpp:sfs:0', // 0447
   streamLimits: 'urn:xmpp:stream-limits:0', // 0478
   saslUpgrade: 'urn:xmpp:sasl:upgrade:0', // 0480
@@ -134,6 +145,7 @@ export const NS = {
   fast: 'urn:xmpp:fast:0', // 0484
   channelSearch: 'urn:xmpp:channel-search:0', // 0433
   channelSearchQuery: 'urn:xmpp:channel-search:0:search',
+  channelSearchOld: 'https://xmlns.zombofant.net/muclumbus/search/1.0', // its predecessor
   rai: 'urn:xmpp:rai:0', // 0437
   mentions: 'urn:xmpp:mmn:0', // 0452
   explicitMentions: 'urn:xmpp:mentions:0', // 0513
@@ -147,5 +159,12 @@ export const NS = {
   raa: 'urn:xmpp:raa:0', // 0489
   jid: 'urn:xmpp:jid:0', // 0268, in forwarded reports
   gcReport: 'urn:xmpp:gcreport:0', // ProtoXEP: Group Chat Reporting
+  pie: 'urn:xmpp:pie:0', // 0227
+  pieMam: 'urn:xmpp:pie:0#mam',
+  pieScram: 'urn:xmpp:pie:0#scram',
+  pieOld: 'http://www.xmpp.org/extensions/xep-0227.html#ns', // before 1.0
+  privacy: 'jabber:iq:privacy', // 0016, in exports of other servers
+  portable: 'urn:waxwing:portable:0', // what 0227 has no elements for
+  xinclude: 'http://www.w3.org/2001/XInclude',
   mamTrim: 'urn:xmpp:mamtrim:0', // ProtoXEP: Message Archive Management: Trim Command
 } as const;

@@ -61,13 +61,13 @@ export class Stanza {
 
   /**
    * Builds a stanza from the reader's output. Throws JidError if `to` or `from` is invalid (answer with `unaddressed`),
-   * TypeError if the element is not a stanza. `sender`, if given, replaces `from`.
+   * TypeError if the element is not a stanza. `sender` and `addressee`, if given, replace `from` and `to`.
    */
-  static fromTopLevel(top: TopLevel, sender?: Jid): Stanza {
+  static fromTopLevel(top: TopLevel, sender?: Jid, addressee?: Jid): Stanza {
     const { to, from } = top.attrs;
     return Stanza.make(
       top,
-      to === undefined ? undefined : Jid.parse(to),
+      addressee ?? (to === undefined ? undefined : Jid.parse(to)),
       sender ?? (from === undefined ? undefined : Jid.parse(from)),
     );
   }

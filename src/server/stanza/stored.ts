@@ -1,6 +1,7 @@
 /** Schemas of values in stored records, which are validated when they are read. */
 import { z } from 'zod';
 import { Jid, JidError } from '../address/jid.js';
+import { type Element, serialize } from '../xml/element.js';
 import { readElement, XmlError } from '../xml/reader.js';
 import { NS } from './ns.js';
 import { Stanza } from './stanza.js';
@@ -51,6 +52,12 @@ function isElement(xml: string): boolean {
     throw error;
   }
 }
+
+/** The stanza of an element from a file, in the namespace of clients. Returns undefined if it is not valid. */
+export const stanzaFrom = (element: Element): Stanza | undefined => {
+  element.attrs.xmlns = NS.client;
+  return stanzaOf(serialize(element));
+};
 
 function stanzaOf(xml: string): Stanza | undefined {
   try {

@@ -1,7 +1,7 @@
 /** Counters of streams as plain numbers, read by the metrics on each scrape. */
 export class StreamCounts {
   /** Connections ever opened, by kind of transport. */
-  readonly opened: Record<'tcp' | 'tls' | 'websocket', number> = { tcp: 0, tls: 0, websocket: 0 };
+  readonly opened: Record<'tcp' | 'tls' | 'websocket' | 'bosh', number> = { tcp: 0, tls: 0, websocket: 0, bosh: 0 };
   /** Stanzas from and to clients. */
   readonly received: Record<'message' | 'presence' | 'iq', number> = { message: 0, presence: 0, iq: 0 };
   readonly sent: Record<'message' | 'presence' | 'iq', number> = { message: 0, presence: 0, iq: 0 };

@@ -1,10 +1,7 @@
 /**
  * How a stream is framed on its connection: RFC 6120 over TCP, RFC 7395 over WebSocket. The stream decides which
- * elements are sent and when; the framing writes and recognises headers, ends and errors.
- *
- * BOSH (XEP-0124, XEP-0206), which is not implemented, fits as a third one: its transport would pass each child of a
- * `<body/>` as a chunk and the `<body/>` itself as an element, `read` would make a header of the first and of a restart
- * and an end of `terminate`, and `end` would write the error into the last `<body/>`.
+ * elements are sent and when; the framing writes and recognises headers, ends and errors. BOSH (XEP-0206) is framed as
+ * RFC 7395 by its transport, which makes `<open/>` and `<close/>` of attributes of `<body/>` and the other way round.
  */
 import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
@@ -29,6 +26,8 @@ export interface Framing {
   isEnd(chunk: Buffer): boolean;
   /** The stream header; `ns` is the content namespace. */
   open(attributes: HeaderAttributes, ns: string): string;
+  /** Whether a text that the server sends is such a header. */
+  isHeader(text: string): boolean;
   /** `<stream:features/>`. */
   features(children: readonly Element[]): string;
   /** The end, after an error with these children if there is one. Each string is written on its own. */
@@ -53,6 +52,7 @@ const plain: Framing = {
     const header = serialize(el('stream:stream', { xmlns: ns, 'xmlns:stream': NS.stream, ...attributes }));
     return `<?xml version='1.0'?>${header.slice(0, -2)}>`;
   },
+  isHeader: (text) => text.startsWith('<?xml '),
   features: (children) => serialize(el('stream:features', null, ...children)),
   end: (error) =>
     error === undefined ? ['</stream:stream>'] : [serialize(el('stream:error', null, ...error)), '</stream:stream>'],
@@ -83,6 +83,7 @@ const webSocket: Framing = {
   },
   isEnd: (chunk) => chunk.subarray(0, 6).toString() === '<close',
   open: (attributes) => serialize(el('open', { xmlns: NS.framing, ...attributes })),
+  isHeader: (text) => text.startsWith('<open '),
   features: (children) => serialize(el('stream:features', { 'xmlns:stream': NS.stream }, ...children)),
   end: (error) => {
     const close = `<close xmlns='${NS.framing}'/>`;
@@ -93,7 +94,10 @@ const webSocket: Framing = {
   stanza: (stanza, ns) => stanza.toXml(ns),
 };
 
-const framings: Readonly<Record<Transport['framing'], Framing>> = { stream: plain, websocket: webSocket };
+/** XEP-0206 §6: nothing follows our end, so the peer's is not waited for. */
+const bosh: Framing = { ...webSocket, closesHalf: true };
+
+const framings: Readonly<Record<Transport['framing'], Framing>> = { stream: plain, websocket: webSocket, bosh };
 
 /** Returns the framing of a transport. */
 export function framingOf({ framing }: Transport): Framing {

@@ -1,17 +1,21 @@
 /** Handlers of streams: client, server and component streams are handlers on stream.ts. */
 
 import type { Logger } from 'pino';
+import { StorageError } from '../../storage/contract.js';
 import { JidError } from '../address/jid.js';
 import type { Config } from '../config/schema.js';
 import type { Backlog } from '../limits/backlog.js';
 import type { Shares } from '../limits/shares.js';
 import type { Maybe } from '../maybe.js';
-import { StreamError } from '../stanza/errors.js';
+import { StanzaError, StreamError } from '../stanza/errors.js';
 import { type ReaderLimits, type StreamItem, type StreamOpen, type TopLevel, XmlError } from '../xml/reader.js';
 import type { StreamCounts } from './counts.js';
 import type { OutputParts } from './output.js';
 
 type Limits = Config['limits'];
+
+/** How long a peer has to close its half of a stream that we ended before it was in use, in ms. */
+export const lateCloseMs = 2000;
 
 /** Receives the events of one stream. */
 export interface StreamHandler {
@@ -38,6 +42,8 @@ export interface StreamHandler {
   drained(): void;
   /** The peer sent a stream error (RFC 6120 §4.9). `closed` follows. */
   blamed?(error: TopLevel): void;
+  /** The peer closes an established stream: the last chance to write to it. `closed` follows. */
+  closing?(): void;
   /** The stream was closed, by the peer or by us, with `error` if there was one. */
   closed(error: StreamError | undefined): void;
   /** The connection was lost before the stream was closed. */
@@ -112,8 +118,15 @@ export function streamErrorOf(error: unknown, { limitHit, log }: Pick<StreamPart
     return new StreamError(error.condition, error.text);
   }
   if (error instanceof JidError) return new StreamError('improper-addressing');
+  if (isForNow(error)) return new StreamError('resource-constraint');
   log.error({ err: error }, 'closed a stream after an internal error');
   return new StreamError('internal-server-error');
+}
+
+/** The storage or the home of an account does not answer: whoever watches them logs it, and peers may try again. */
+export function isForNow(error: unknown): boolean {
+  if (error instanceof StanzaError) return ['resource-constraint', 'remote-server-timeout'].includes(error.condition);
+  return error instanceof StorageError && error.failure === 'busy';
 }
 
 /** Whether a stanza may be stored. */

@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { Jid } from '../address/jid.js';
 import { monotonic } from '../clock.js';
 import type { RelayEnd, RelayEvents } from '../cluster/relay.js';
+import { NS } from '../stanza/ns.js';
 import type { RelayedPeer, Transport, TransportReader } from '../transport/transport.js';
 import type { StreamOpen } from '../xml/reader.js';
 import { type GatewayParts, type HandOver, headerText } from './c2s/gateway.js';
@@ -98,14 +99,25 @@ export class PeerGateway {
       age: Math.max(0, monotonic() - connectedAt),
       header: headerText(header, transport),
     };
-    return { peer: home, opening: JSON.stringify(opening) };
+    const isServer = peer === 'server';
+    return {
+      peer: home,
+      opening: JSON.stringify(opening),
+      header: {
+        isSent: false,
+        ns: isServer ? NS.server : NS.component,
+        from: isServer ? header.attrs.to : domain,
+        version: isServer ? '1.0' : undefined,
+      },
+    };
   }
 
   /** Starts the relay to the home. Returns what reads the connection from now on. */
-  open({ peer, opening }: HandOver, transport: Transport): TransportReader {
+  open({ peer, opening, header }: HandOver, transport: Transport): TransportReader {
     let reader: TransportReader | undefined;
     this.#parts.open(peer, opening, (relay) => {
       const pipe = new Pipe(transport, relay, {
+        header,
         over: (over) => void this.#pipes.delete(over),
         // Only sessions of clients move.
         moved: (connection) => connection.destroy(),

@@ -7,8 +7,12 @@
 import { z } from 'zod';
 import { type RelayEnd, type RelayEvents, type RelayPeer, relayWindow } from '../cluster/relay.js';
 import { StreamError } from '../stanza/errors.js';
+import { randomId } from '../stanza/ids.js';
+import { NS } from '../stanza/ns.js';
 import type { RelayedPeer, Transport, TransportReader } from '../transport/transport.js';
+import { el, serialize } from '../xml/element.js';
 import { framingOf } from './framing.js';
+import { lateCloseMs } from './handler.js';
 import type { ChannelBindings } from './sasl/binding.js';
 import type { ClientCertificate } from './sasl/mechanism.js';
 
@@ -108,15 +112,16 @@ export class RelayedTransport implements Transport, RelayEvents {
 
   /**
    * The session has moved: makes the gateway go on there, with all data that the returned reader gets. `lost` is called
-   * if the stream ends before.
+   * if the stream ends before; `gone` when the gateway has been told.
    */
-  leaveFor({ peer, ticket }: NextHome, lost: (rest: readonly Buffer[]) => void): TransportReader {
+  leaveFor({ peer, ticket }: NextHome, lost: (rest: readonly Buffer[]) => void, gone: () => void): TransportReader {
     const rest: Buffer[] = [];
     this.#whenHeld = () => {
       const { id, epoch, address } = peer;
       const unsent = this.#relay.takeQueued();
       this.reader = silent;
       this.#relay.move(JSON.stringify(z.encode(moveSchema, { peer: { id, epoch, address }, ticket, rest, unsent })));
+      gone();
     };
     if (!this.#isClosed) this.#relay.hold();
     return { received: (chunk) => void rest.push(chunk), ended() {}, drained() {}, closed: () => lost(rest) };
@@ -167,21 +172,40 @@ export class RelayedTransport implements Transport, RelayEvents {
   }
 }
 
-/** How long a client whose home node was lost has to close its half of the stream, in ms. */
-const lateCloseMs = 2000;
-
 /** What has happened to a connection while its stream moved. */
 export interface ConnectionState {
   readonly hasEnded: boolean;
   readonly isClosed: boolean;
 }
 
+/** SASL has succeeded: the peer opens a new stream, and our next text is its header (RFC 6120 §6.4.6). */
+const success = serialize(el('success', { xmlns: NS.sasl })).slice(0, -2);
+
+/** Our header, which the gateway sends before an error if the peer waits for one (RFC 6120 §4.9.1.2). */
+export interface PipeHeader {
+  /** Whether it has been sent already. */
+  readonly isSent: boolean;
+  /** The content namespace. */
+  readonly ns: string;
+  readonly from: string | undefined;
+  /** Undefined for components (XEP-0114). */
+  readonly version: '1.0' | undefined;
+}
+
 export interface PipeParts {
+  readonly header: PipeHeader;
   /** Either side has ended the stream, or it has moved. */
   over(pipe: Pipe): void;
   /** The stream goes on elsewhere: its connection is paused, and sent these chunks. */
   moved(transport: Transport, to: NextHome, chunks: readonly Buffer[], state: ConnectionState): void;
 }
+
+const pausable = (isPaused: () => boolean, reader: Omit<TransportReader, 'hasPaused'>): TransportReader => ({
+  ...reader,
+  get hasPaused() {
+    return isPaused();
+  },
+});
 
 /** At the gateway: relays bytes between the connection and the home. */
 export class Pipe {
@@ -197,21 +221,21 @@ export class Pipe {
   #isPaused = false;
   /** Bytes written to the client and not yet confirmed to the home. */
   #unconfirmed = 0;
+  /** The header of the present stream was sent. */
+  #headerSent: boolean;
+  /** The error was sent. */
+  #isEnding = false;
   #isOver = false;
 
   constructor(transport: Transport, relay: RelayEnd, parts: PipeParts) {
+    this.#headerSent = parts.header.isSent;
     this.#transport = transport;
     this.#relay = relay;
     this.#parts = parts;
   }
 
-  /** Whether the connection is paused. */
-  get isPaused(): boolean {
-    return this.#isPaused;
-  }
-
   /** Events of the connection. */
-  readonly reader: TransportReader = {
+  readonly reader: TransportReader = pausable(() => this.#isPaused, {
     received: (chunk) => {
       if (this.#isHeld) {
         this.#kept.push(chunk);
@@ -234,13 +258,16 @@ export class Pipe {
       this.#relay.close(true);
       this.#end();
     },
-  };
+  });
 
   /** Events of the home. */
   readonly events: RelayEvents = {
     // A chunk is one text written by the stream, so no character is split.
     received: (chunk) => {
-      this.#transport.write(chunk.toString());
+      const text = chunk.toString();
+      if (text.startsWith(success)) this.#headerSent = false;
+      else if (!this.#headerSent) this.#headerSent = framingOf(this.#transport).isHeader(text);
+      this.#transport.write(text);
       this.#unconfirmed += chunk.length;
       this.#confirm();
     },
@@ -253,6 +280,8 @@ export class Pipe {
     holds: () => {
       this.#isHeld = this.#isPaused = true;
       this.#transport.pause();
+      // What the window has no room for would follow the confirmation, and nobody would read it.
+      this.#kept.push(...this.#relay.takeQueued());
       this.#relay.held();
     },
     moves: (text) => {
@@ -267,17 +296,18 @@ export class Pipe {
     closed: (isCut) => {
       if (isCut)
         this.#sendEnd(new StreamError('remote-connection-failed', 'The node of the account was lost. Connect again.'));
-      else this.#transport.destroy();
-      this.#end();
+      else {
+        this.#transport.destroy();
+        this.#end();
+      }
     },
   };
 
   /** This node stops: closes the stream, so that the client connects to another node. */
   stop(): void {
-    if (this.#isOver) return;
+    if (this.#isOver || this.#isEnding) return;
     this.#relay.close();
     this.#sendEnd(new StreamError('system-shutdown'));
-    this.#end();
   }
 
   #end(): void {
@@ -286,9 +316,18 @@ export class Pipe {
     this.#parts.over(this);
   }
 
+  /** It is over once the peer has closed the connection: one that was destroyed before would lose what was written. */
   #sendEnd(error: StreamError): void {
-    this.#transport.reader = silent;
-    for (const text of framingOf(this.#transport).end(error.toElements())) this.#transport.write(text);
+    this.#isEnding = true;
+    if (this.#isClosed) {
+      this.#end();
+      return;
+    }
+    this.#transport.reader = { ...silent, closed: () => this.#end() };
+    const framing = framingOf(this.#transport);
+    const { from, version, ns } = this.#parts.header;
+    if (!this.#headerSent) this.#transport.write(framing.open({ from, id: randomId(), version, 'xml:lang': 'en' }, ns));
+    for (const text of framing.end(error.toElements())) this.#transport.write(text);
     this.#transport.end();
     setTimeout(() => this.#transport.destroy(), lateCloseMs).unref();
   }

@@ -1,7 +1,6 @@
 /**
  * Any XML stream (RFC 6120 §4): reads elements one at a time, in turns that are fair to other streams; throttles peers
- * that send too fast; opens, restarts and closes; writes, and counts unread output. It knows nothing of logging in,
- * sessions or stream management: those belong to the handler (c2s/client.ts for clients).
+ * that send too fast; opens, restarts and closes; writes, and counts unread output. All else belongs to the handler.
  */
 
 import { monotonic } from '../clock.js';
@@ -28,6 +27,7 @@ import {
   unauthenticated,
 } from './handler.js';
 import { countedAbove, Output, type Writer } from './output.js';
+import { Silence } from './silence.js';
 
 type Limits = Config['limits'];
 
@@ -52,15 +52,12 @@ export class XmlStream implements TransportReader, Writer {
   /** The host named in our header. */
   #from: string | undefined;
   #headerSent = false;
-  /** When something was last read, in ms. */
-  lastRead = monotonic();
-  /** Since when the peer owes a sign of life, in ms; 0 if it does not. */
-  askedAliveAt = 0;
+  readonly silence = new Silence();
   #busy = false;
   #paused = false;
   /** When to stop waiting for the peer's end, in ms. */
   closeBy = 0;
-  readonly #buckets: Buckets;
+  readonly buckets: Buckets;
   #throttled = false;
   #allowance = unauthenticated;
   /** Pays for the work: the peer's share over all its connections, or that of its IP address before login. */
@@ -100,7 +97,7 @@ export class XmlStream implements TransportReader, Writer {
     this.#parts = parts;
     this.#output = new Output(parts, this);
     this.#reader = new XmlReader(this.framing.mode, readerLimits(limits, unauthenticated));
-    this.#buckets = new Buckets(unauthenticated.rate(limits), this.lastRead);
+    this.buckets = new Buckets(unauthenticated.rate(limits), this.silence.lastRead);
     this.share = parts.shares.ofAddress(transport.remoteAddress);
     transport.reader = this;
   }
@@ -128,7 +125,7 @@ export class XmlStream implements TransportReader, Writer {
     const { limits } = this.#parts.config();
     this.#allowance = allowance;
     this.#reader.limits = readerLimits(limits, allowance);
-    this.#buckets.fill(allowance.rate(limits));
+    this.buckets.fill(allowance.rate(limits));
     this.#parts.shares.leave(this.share);
     this.share = share;
   }
@@ -147,9 +144,8 @@ export class XmlStream implements TransportReader, Writer {
       return;
     }
     const now = monotonic();
-    this.lastRead = now;
-    this.askedAliveAt = 0;
-    this.#buckets.received(now, chunk.length, this.#rate);
+    this.alive(now);
+    this.buckets.received(now, chunk.length, this.#rate);
     this.share.received(now, chunk.length);
     try {
       this.#reader.push(chunk);
@@ -160,12 +156,16 @@ export class XmlStream implements TransportReader, Writer {
     } catch (error) {
       this.failed(error);
     }
-    if (this.#buckets.isOverdrawn) this.#throttle();
+    if (this.buckets.isOverdrawn) this.#throttle();
   }
 
   drained(): void {
     this.#output.drained();
     if (this.isEstablished) this.#handler.drained();
+  }
+
+  alive(now = monotonic()): void {
+    this.silence.heard(now);
   }
 
   ended(): void {
@@ -204,7 +204,7 @@ export class XmlStream implements TransportReader, Writer {
         this.#queue(item, true, (go) => this.share.waitForRoom(go));
         break;
       }
-      if (ahead !== undefined) this.#shift(ahead);
+      if (ahead?.shift() !== undefined && ahead.length === 0) this.#ahead = undefined;
       const outbound = queues.size;
       const waiting = this.#take(this.framing.read(item));
       this.#multiplied(outbound);
@@ -239,11 +239,6 @@ export class XmlStream implements TransportReader, Writer {
   #read(): StreamItem | undefined {
     if (this.#aheadError !== undefined) throw this.#aheadError;
     return this.#reader.next();
-  }
-
-  #shift(ahead: StreamItem[]): void {
-    ahead.shift();
-    if (ahead.length === 0) this.#ahead = undefined;
   }
 
   /** Whether the element must be paused for congestion, even if its sender has disconnected. */
@@ -313,7 +308,7 @@ export class XmlStream implements TransportReader, Writer {
     if (this.#busy || this.#isFrozen) return;
     if (this.#isCut) this.#finish();
     else if (this.#ends) this.#end();
-    else if (this.#buckets.isOverdrawn) this.#throttle();
+    else if (this.buckets.isOverdrawn) this.#throttle();
     else if (this.#paused && !this.#throttled) this.#unpause();
   }
 
@@ -360,7 +355,7 @@ export class XmlStream implements TransportReader, Writer {
     if (item.kind === 'close') return this.#closedByPeer();
     if (this.#stopped) return;
     if (item.kind === 'open') return this.#opened(item);
-    this.#buckets.takeStanza();
+    this.buckets.takeStanza();
     this.share.takeStanza();
     if (this.#state === 'opening') throw new StreamError('bad-format', 'Send a stream header first.');
     if (item.ns === NS.stream && item.name === 'error') return this.#closedByPeer(item); // §4.9.1.1
@@ -399,7 +394,7 @@ export class XmlStream implements TransportReader, Writer {
     setTimeout(() => {
       this.#throttled = false;
       if (!this.#busy && this.#state !== 'closed') this.#unpause();
-    }, this.#buckets.debt(this.#rate) * 1000).unref();
+    }, this.buckets.owes(this.#rate) * 1000).unref();
   }
 
   // --- headers ----------------------------------------------------------------------------------------------------
@@ -514,8 +509,8 @@ export class XmlStream implements TransportReader, Writer {
   }
 
   /**
-   * Passes the connection to another reader, with data that was read and not handled yet. The stream is over and writes
-   * nothing more. To be called while an element is handled, or the stream is frozen.
+   * Passes the connection to another reader: first data that was read and not handled, then what the transport held
+   * back. The stream is over and writes nothing more. To be called while an element is handled, or the stream is frozen.
    */
   handOver(reader: TransportReader): void {
     const [end = ''] = this.framing.end(undefined);
@@ -526,8 +521,8 @@ export class XmlStream implements TransportReader, Writer {
     this.#parts.shares.leave(this.share);
     this.#handler.gone();
     this.transport.reader = reader;
-    if (this.#paused) this.transport.resume();
     for (const chunk of rest) reader.received(chunk);
+    if (this.#paused && reader.hasPaused !== true) this.transport.resume();
     if (this.#isCut) reader.closed();
     else if (this.#ends) reader.ended();
   }
@@ -558,6 +553,7 @@ export class XmlStream implements TransportReader, Writer {
   /** RFC 6120 §4.4: the peer has closed its stream; we close ours. */
   #closedByPeer(error?: TopLevel): void {
     if (error !== undefined) this.#handler.blamed?.(error);
+    if (this.isEstablished) this.#handler.closing?.();
     this.close();
     this.transport.end();
   }

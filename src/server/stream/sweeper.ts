@@ -30,8 +30,8 @@ export class Sweeper {
     /** By kind. */
     readonly streams: readonly Iterable<Swept>[],
     readonly sessions: Pick<Snapshots, 'sweep'>,
-    /** Cuts connections that have not become a stream by the login timeout. */
-    readonly cutLate: (now: number) => void,
+    /** Looks after connections that are no streams. */
+    readonly others: (now: number) => void,
     readonly config: () => Config,
   ) {
     this.#timer = setInterval(() => this.sweep(monotonic()), intervalMs).unref();
@@ -59,17 +59,18 @@ export class Sweeper {
         }
         stream.checkPace(now);
         const { keepalive } = xml.framing;
-        const quiet = now - xml.lastRead;
-        if (xml.askedAliveAt !== 0) {
-          if (now - xml.askedAliveAt >= patience) xml.abandon();
+        const quiet = now - xml.silence.lastRead;
+        const owes = xml.silence.owes(now);
+        if (owes !== undefined) {
+          if (owes >= patience) xml.abandon();
         } else if (quiet >= silence) {
-          xml.askedAliveAt = now;
+          xml.silence.asked(now);
           stream.askAlive();
         } else if (interval > 0 && keepalive !== undefined && stream.needsKeepalive) {
           if (quiet >= interval && quiet % interval < intervalMs) xml.write(keepalive);
         }
       }
-    this.cutLate(now);
+    this.others(now);
     this.sessions.sweep(now);
   }
 }

@@ -26,6 +26,9 @@ export class Received {
   /** How many of them were handled. */
   #handled = 0;
   readonly #notDurable: NotDurable[] = [];
+  /** What `waitFor` was given and has not settled. */
+  #writes = 0;
+  #whenWritten: (() => void)[] = [];
   /** Stanza numbers that the first and the last unanswered `<r/>` want acknowledged; -1: none. */
   #owed = -1;
   #owedLast = -1;
@@ -39,9 +42,24 @@ export class Received {
     this.#write = write;
   }
 
-  /** Continues at a saved count. */
-  restore(h: number): void {
+  /** Continues at a saved count. `late`: stanzas that were handled after it, in order, and are not durable yet. */
+  restore(h: number, late: readonly { readonly count: number; readonly durable: Promise<void> }[] = []): void {
     this.#received = this.#handled = h;
+    for (const { count, durable } of late) {
+      this.#await({ number: (this.#received + 1) % modulus, left: 0 }, durable);
+      this.#received = this.#handled = (this.#received + count) % modulus;
+    }
+  }
+
+  /** Stanzas that were handled and may not be acknowledged yet. */
+  get late(): number {
+    return (this.#handled - this.h + modulus) % modulus;
+  }
+
+  /** Resolves once everything that `waitFor` was given has settled. Returns undefined if it has. */
+  whenWritten(): Promise<void> | undefined {
+    if (this.#writes === 0) return undefined;
+    return new Promise((resolve) => this.#whenWritten.push(resolve));
   }
 
   /** A stanza begins to be handled. */
@@ -63,15 +81,19 @@ export class Received {
   /** The current stanza is acknowledged only after `durable` settles. */
   waitFor(durable: Promise<unknown>): void {
     const last = this.#notDurable.at(-1);
-    let entry: NotDurable;
-    if (last !== undefined && last.number === this.#received) entry = last;
-    else {
-      entry = { number: this.#received, left: 0 };
-      this.#notDurable.push(entry);
-    }
+    this.#writes++;
+    const settled = () => {
+      if (--this.#writes === 0) for (const resolve of this.#whenWritten.splice(0)) resolve();
+    };
+    this.#await(last?.number === this.#received ? last : { number: this.#received, left: 0 }, durable, settled);
+  }
+
+  #await(entry: NotDurable, durable: Promise<unknown>, settled?: () => void): void {
+    if (this.#notDurable.at(-1) !== entry) this.#notDurable.push(entry);
     entry.left++;
     const done = () => {
       entry.left--;
+      settled?.();
       this.#advance();
     };
     durable.then(done, done);
@@ -109,6 +131,20 @@ export class Received {
     if (this.#owed < 0 || now - this.#owedSince < longestAnswerMs) return;
     this.#owedSince = now;
     this.#write(this.h);
+  }
+
+  /** The stanza numbers that unanswered requests want acknowledged: those of the first and the last. */
+  get owed(): readonly number[] {
+    return this.#owed < 0 ? [] : [this.#owed, this.#owedLast];
+  }
+
+  /** Takes over unanswered requests. */
+  owe([first, last]: readonly number[]): void {
+    if (first === undefined || last === undefined) return;
+    this.#owed = first;
+    this.#owedLast = last;
+    this.#owedSince = monotonic();
+    this.#advance();
   }
 
   /** A new connection: requests of the former one are not answered. */

@@ -50,6 +50,10 @@ export const savedSm: z.ZodType<SavedSm> = z.object({
   holdSeconds: whole,
 });
 
+/** Stanzas that an old home has handled, and that may be acknowledged once it says so. */
+const lateCount = z.object({ ticket: z.string(), node: z.string(), count: whole });
+export type LateCount = z.output<typeof lateCount>;
+
 /** State of an Sm that moves to another node. */
 export const movedSm = z.object({
   id: z.string(),
@@ -60,6 +64,10 @@ export const movedSm = z.object({
   unsent: whole,
   /** Stanzas over the limit that may stay. */
   excess: whole,
+  /** Handled stanzas that are not in `saved.received`, in order. */
+  late: z.array(lateCount),
+  /** The stanza numbers that the first and the last unanswered `<r/>` of the client want acknowledged. */
+  owed: z.array(counter),
 });
 export type MovedSm = z.output<typeof movedSm>;
 

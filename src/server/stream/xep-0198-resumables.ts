@@ -10,6 +10,13 @@ const mostEnded = 10_000;
 /** The same for one account. */
 const mostEndedOfOne = 32;
 
+/** How many stanzas an ended session handled. */
+export interface EndedCount {
+  readonly bare: string;
+  readonly id: string;
+  readonly h: number;
+}
+
 /**
  * The resumable sessions of this process by id, and their snapshots. After a crash a snapshot is either what both sides
  * know, or absent: the first stanza makes it stale, and the effects of that stanza are acknowledged only after the
@@ -117,7 +124,7 @@ export class Resumables implements Snapshots {
 
   delete(sm: Sm): void {
     if (!this.#all.delete(sm.id)) return;
-    this.#endedCounts.set(sm.session.jid.bare, sm.id, sm.h, mostEnded);
+    this.noteEnded({ bare: sm.session.jid.bare, id: sm.id, h: sm.h });
     if (!sm.hasSnapshot) return;
     sm.hasSnapshot = false;
     void this.#delete(sm.id);
@@ -126,6 +133,15 @@ export class Resumables implements Snapshots {
   /** §5: how many of the client's stanzas an ended session handled. Returns undefined if no longer known. */
   lastCount(id: string, owner: Jid): number | undefined {
     return this.#endedCounts.get(owner.bare, id);
+  }
+
+  /** The last counts of the ended sessions of these accounts, which move to another node. */
+  *endedOf(concerns: (bare: string) => boolean): Iterable<EndedCount> {
+    for (const [bare, id, h] of this.#endedCounts.all()) if (concerns(bare)) yield { bare, id, h };
+  }
+
+  noteEnded({ bare, id, h }: EndedCount): void {
+    this.#endedCounts.set(bare, id, h, mostEnded);
   }
 
   all(): Iterable<Sm> {

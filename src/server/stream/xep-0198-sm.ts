@@ -14,7 +14,7 @@ import { randomId } from '../stanza/ids.js';
 import { NS } from '../stanza/ns.js';
 import { Stanza } from '../stanza/stanza.js';
 import { acknowledgement, distance, handledTooMany, modulus, Received, request } from './xep-0198-received.js';
-import { type MovedSm, msLeft, type SavedSm, type Surroundings } from './xep-0198-record.js';
+import { type LateCount, type MovedSm, msLeft, type SavedSm, type Surroundings } from './xep-0198-record.js';
 
 /** The stream that the stanzas of a session are written to. */
 export interface Outlet {
@@ -23,6 +23,8 @@ export interface Outlet {
   /** Whether the client has read most of the output. */
   readonly hasRoom: boolean;
   close(error?: StreamError): void;
+  /** Takes no more stanzas of the client. Resolves once the current one has been handled. */
+  stopTaking(): Promise<void>;
 }
 
 /** The server defers stanzas of its own above these unacknowledged amounts, or half of the queue's limits. */
@@ -56,6 +58,8 @@ export class Sm implements Link {
   /** Restored from an earlier process and not resumed since. */
   isRevived = false;
   #outlet: Outlet | undefined;
+  /** The last connection: what it has read may still be handled after it was closed. */
+  #last: Outlet | undefined;
   readonly #received = new Received((h) => this.#outlet?.write(acknowledgement(h)));
   /** How many connections have claimed the session to resume it. */
   #claims = 0;
@@ -75,6 +79,10 @@ export class Sm implements Link {
   #excess = 0;
   /** Since when the client owes an answer, in ms. */
   #askedAt = 0;
+  /** Stanzas that earlier homes have handled, and that may not be acknowledged yet. */
+  #late: readonly LateCount[] = [];
+  /** Unanswered requests that the client has sent to an earlier home. */
+  #owed: readonly number[] = [];
 
   constructor(
     readonly session: Session,
@@ -249,10 +257,13 @@ export class Sm implements Link {
     return this.#bytes;
   }
 
-  /** Asks for an acknowledgement (§4: `<r/>`); also a check that the client is still connected. */
-  ask(): void {
+  /**
+   * Asks for an acknowledgement (§4: `<r/>`); also a check that the client is still connected. `written`: how many of the
+   * unacknowledged stanzas were written.
+   */
+  ask(written = this.waiting): void {
     if (this.#asked === undefined) this.#askedAt = monotonic();
-    this.#asked = (this.#acknowledged + this.waiting) % modulus;
+    this.#asked = (this.#acknowledged + written) % modulus;
     this.#outlet?.write(request, true);
   }
 
@@ -286,6 +297,10 @@ export class Sm implements Link {
     this.session.drained();
   }
 
+  get unacknowledged(): Iterable<Stanza> {
+    return this.#queue.slice(this.#head).map(({ stanza }) => stanza);
+  }
+
   /** Whether a client that received `h` stanzas can resume. */
   fits(h: number): boolean {
     return this.#newIn(h) <= this.waiting;
@@ -303,7 +318,7 @@ export class Sm implements Link {
 
   attach(outlet: Outlet): void {
     this.changed();
-    this.#outlet = outlet;
+    this.#outlet = this.#last = outlet;
     this.#asked = undefined;
     this.#excess = 0;
     this.#isBacklogged = false;
@@ -320,6 +335,19 @@ export class Sm implements Link {
   claim(): () => boolean {
     const claim = ++this.#claims;
     return () => this.#claims === claim;
+  }
+
+  /**
+   * The client begins another session, and sends there what this one has not acknowledged. Resolves once nothing of it is
+   * handled here any more, or the session has moved.
+   */
+  stopTaking(): Promise<void> | undefined {
+    return this.#last?.stopTaking();
+  }
+
+  /** Whether a connection has claimed it. */
+  get isClaimed(): boolean {
+    return this.#claims > 0;
   }
 
   /** The connection is closed; stanzas are queued from now on. */
@@ -370,9 +398,17 @@ export class Sm implements Link {
     };
   }
 
-  /** As `save`, for another node that goes on while the client is connected. */
-  handOver(): MovedSm {
+  /**
+   * As `save`, for another node that goes on while the client is connected. `own` names stanzas that this node may only
+   * acknowledge later.
+   */
+  handOver(own: Pick<LateCount, 'ticket' | 'node'>): MovedSm {
     const { id } = this;
+    const late = this.#late.map((one) => ({ ...one }));
+    const rest = this.#received.late - late.reduce((sum, { count }) => sum + count, 0);
+    if (this.#received.whenWritten() !== undefined) late.push({ ...own, count: rest });
+    // They are acknowledged after those of an earlier home.
+    else if (late.length > 0) late.at(-1)!.count += rest;
     const unsent = Math.max(0, this.#queue.length - Math.max(this.#unsent, this.#head));
     return {
       id,
@@ -380,7 +416,19 @@ export class Sm implements Link {
       asked: this.#asked,
       unsent: this.#outlet === undefined ? unsent : 0,
       excess: this.#excess,
+      late,
+      owed: this.#outlet === undefined ? [] : [...this.#received.owed],
     };
+  }
+
+  /** Resolves once everything that was handled here is durable. Returns undefined if it is. */
+  whenWritten(): Promise<void> | undefined {
+    return this.#received.whenWritten();
+  }
+
+  /** Stanzas that earlier homes have handled, and that may not be acknowledged yet. */
+  get late(): readonly LateCount[] {
+    return this.#late;
   }
 
   /** The session has moved to another node, with everything that is queued. */
@@ -394,23 +442,39 @@ export class Sm implements Link {
   }
 
   /** Goes on with what another node has handed over. A connected client's stream follows: see `follow`. */
-  arrive({ saved, asked, unsent, excess }: MovedSm, now: number): void {
+  arrive(
+    { saved, asked, unsent, excess, late, owed }: MovedSm,
+    now: number,
+    durable: (one: LateCount) => Promise<void>,
+  ): void {
     this.restore(saved, now);
+    const expected = late.map((one) => ({ ...one, durable: durable(one) }));
+    this.#late = [...late];
+    for (const [at, { durable }] of expected.entries()) {
+      const done = () => void (this.#late = this.#late.filter((one) => one !== late[at]));
+      durable.then(done, done);
+    }
+    this.#received.restore(saved.received, expected);
+    this.#owed = owed;
     this.isRevived = false;
     this.#asked = asked;
     this.#unsent = this.#queue.length - unsent;
     this.#excess = excess;
+    this.#isBacklogged = this.#isOver(awayShare);
   }
 
   /** The stream of a client that has been connected all the time. */
   follow(outlet: Outlet): void {
     const asked = this.#asked;
     this.attach(outlet);
+    this.#received.owe(this.#owed);
     this.#asked = asked;
     if (asked !== undefined) this.#askedAt = monotonic();
-    for (let at = Math.max(this.#unsent, this.#head); at < this.#queue.length; at++)
+    for (let at = Math.max(this.#unsent, this.#head); at < this.#queue.length; at++) {
       outlet.writeStanza(this.#queue[at]!.stanza);
-    if (asked === undefined && this.waiting > 0 && this.#unsent < this.#queue.length) this.ask();
+      // As in `send`.
+      if (this.#asked === undefined) this.ask(at - this.#head + 1);
+    }
   }
 
   restore(saved: SavedSm, now: number): void {

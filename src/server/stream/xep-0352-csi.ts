@@ -29,6 +29,10 @@ export class CsiLink implements Link {
     return this.next.isBacklogged === true;
   }
 
+  get unacknowledged(): Iterable<Stanza> {
+    return this.next.unacknowledged ?? [];
+  }
+
   /** Held stanzas, oldest first. */
   get held(): readonly Sent[] {
     return this.#held;
@@ -78,7 +82,10 @@ export class CsiLink implements Link {
   }
 }
 
-/** Presence, chat states without content, and PEP events: not worth waking an inactive client. */
+/**
+ * Presence, chat states without content, PEP events, and what a room sends to find out who is there (XEP-0045 §18.1.2):
+ * not worth waking an inactive client.
+ */
 function canWait(stanza: Stanza): boolean {
   if (stanza.name === 'presence') return stanza.type === undefined || stanza.type === 'unavailable';
   if (stanza.name !== 'message' || stanza.type === 'error') return false;
@@ -92,7 +99,7 @@ function canWait(stanza: Stanza): boolean {
     )
       return false;
   }
-  return states > 0;
+  return states > 0 || stanza.type === 'groupchat';
 }
 
 /** Whether a carbon (XEP-0280) contains a message that could wait. */

@@ -5,7 +5,6 @@
 
 import { constants, createHash, createPrivateKey, randomBytes, X509Certificate } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls';
 import { domainToASCII } from 'node:url';
 import { isDeepStrictEqual } from 'node:util';
@@ -16,7 +15,8 @@ import type { Config } from '../config/schema.js';
 import { endPointHash } from '../stream/sasl/binding.js';
 import type { Hello } from '../transport/client-hello.js';
 import { type CertificateNames, coversDomain, coversServer, xmppAddresses } from './names.js';
-import { ensureSelfSigned, filesOf, isSelfSigned } from './self-signed.js';
+import { certificatesIn, ensureSelfSigned, filesOf, isSelfSigned, settleKey } from './self-signed.js';
+import { publicName } from './served.js';
 
 /** The certificate of a host is not usable. */
 export class CertificateError extends Error {
@@ -87,6 +87,8 @@ interface Loaded {
   readonly toServers: () => SecureContext;
   /** RFC 5929 §4; set only if there is one certificate. */
   readonly endPoint: Buffer | undefined;
+  /** When the first of the certificates expires, in ms since 1970. */
+  readonly end: number;
 }
 
 /** Maximum cached server names. */
@@ -204,6 +206,25 @@ export class Certificates {
     return this.#idle;
   }
 
+  /**
+   * Runs `write`, which replaces files, while they are not looked at: a self-signed certificate that is due is not written
+   * over the new one. Then reloads. Rejects if `write` does.
+   */
+  async replace(write: () => Promise<void>): Promise<void> {
+    const written = this.#idle.then(write);
+    this.#idle = written.then(
+      () => this.#reload(undefined),
+      () => {}, // the caller gets the error
+    );
+    await written;
+    await this.#idle;
+  }
+
+  /** By host, in ms since 1970: when the certificates in use expire, the first of several. */
+  get ends(): ReadonlyMap<string, number> {
+    return new Map([...this.#loaded.values()].map(({ host, end }) => [host, end]));
+  }
+
   inspect(): Promise<Inspection[]> {
     return inspectCertificates(this.#options);
   }
@@ -269,6 +290,7 @@ export class Certificates {
       honorCipherOrder: false,
     };
     const hash = (text: string) => createHash('sha256').update(text).digest('hex').slice(0, 32);
+    const ends = pairs.map(({ certificate }) => Date.parse(new X509Certificate(certificate).validTo));
     let strict: SecureContext | undefined;
     let toServers: SecureContext | undefined;
     return {
@@ -276,6 +298,7 @@ export class Certificates {
       pairs,
       endPoint: pairs.length === 1 ? endPointHash(new X509Certificate(pairs[0]!.certificate)) : undefined,
       names: pairs.map(({ certificate }) => xmppAddresses(new X509Certificate(certificate).raw)),
+      end: Math.min(...ends),
       context: createSecureContext({
         ...options,
         sessionTimeout: tls.session_seconds,
@@ -323,8 +346,11 @@ export class Certificates {
   async #renew(host: string): Promise<void> {
     if (this.#options.config.hosts[host]!.certificate.length > 0) return;
     const folder = folderOf(this.#options);
-    const domains = [host, ...(this.#options.domains?.get(host) ?? [])];
-    const { certificate: file } = filesOf(folder, host);
+    const own = [host, publicName(host, this.#options.config)].filter((name) => name !== undefined);
+    const domains = [...own, ...(this.#options.domains?.get(host) ?? [])];
+    const files = filesOf(folder, host);
+    const { certificate: file } = files;
+    await settleKey(files);
     const isMade = await ensureSelfSigned(folder, domains).catch((error: Error) => {
       throw new CertificateError(host, file, `cannot create a self-signed certificate: ${error.message}`);
     });
@@ -408,9 +434,7 @@ function filesFor(options: CertificateOptions, host: string): readonly Pair[] {
   return certificate.map((file, index) => ({ certificate: file, key: key[index]! }));
 }
 
-function folderOf({ config }: CertificateOptions): string {
-  return join(config.data, 'certs');
-}
+const folderOf = ({ config }: CertificateOptions): string => certificatesIn(config.data);
 
 /** Rejects with CertificateError unless both files are readable and match. */
 async function readPair(host: string, files: Pair): Promise<Pair> {

@@ -64,7 +64,8 @@ function readUtf8(content: Buffer): string {
   return text;
 }
 
-function extensions(certificate: Buffer): { readonly oid: string; readonly value: Buffer }[] {
+/** Throws DerError if the certificate cannot be read. */
+export function extensions(certificate: Buffer): { readonly oid: string; readonly value: Buffer }[] {
   // Certificate ::= SEQUENCE { tbsCertificate, … }, TBSCertificate ::= SEQUENCE { …, extensions [3] }
   const tbs = readDer(readOne(certificate, derTag.sequence))[0];
   if (tbs?.tag !== derTag.sequence) throw new DerError('not a certificate');

@@ -12,10 +12,11 @@ import {
   sign,
   X509Certificate,
 } from 'node:crypto';
-import { chmod, mkdir, open, readFile, rename } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { rename } from 'node:fs/promises';
+import { join } from 'node:path';
 import { wall } from '../clock.js';
 import { derTag, writeDer, writeOid } from './der.js';
+import { readIfExists, writeWhole } from './files.js';
 import { coversDomain, writeNames, xmppAddresses } from './names.js';
 
 /**
@@ -35,7 +36,7 @@ export interface Pem {
 }
 
 /** ECDSA on P-256: supported by all clients, and a fraction of the handshake cost of RSA. */
-function newKey(): KeyObject {
+export function newKey(): KeyObject {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 }
 
@@ -43,6 +44,19 @@ function newKey(): KeyObject {
  * Creates a certificate for the host and its other domains, as domains and as XMPP addresses. `now` in ms since 1970.
  */
 export function makeSelfSigned(domains: readonly string[], key = newKey(), now = wall()): Pem {
+  return certify(domains, key, now, [subjectAltName(domains, domains), ...usages()]);
+}
+
+/** RFC 8737 §3: the certificate that answers a challenge: for one domain, with the digest of the key authorization. */
+export function makeChallengeCertificate(domain: string, digest: Buffer): Pem {
+  const identifier = writeDer(derTag.octetString, digest);
+  return certify([domain], newKey(), wall(), [
+    subjectAltName([domain], []),
+    extension('1.3.6.1.5.5.7.1.31', true, identifier), // acmeIdentifier
+  ]);
+}
+
+function certify(domains: readonly string[], key: KeyObject, now: number, extensions: readonly Buffer[]): Pem {
   const algorithm = writeDer(derTag.sequence, writeOid('1.2.840.10045.4.3.2')); // ecdsa-with-SHA256
   const name = distinguishedName(domains[0] ?? '');
   const from = now - 3_600_000; // clients' clocks may be slow
@@ -55,21 +69,7 @@ export function makeSelfSigned(domains: readonly string[], key = newKey(), now =
     writeDer(derTag.sequence, time(from), time(from + validDays * day - 1000)),
     name,
     createPublicKey(key).export({ type: 'spki', format: 'der' }),
-    writeDer(
-      derTag.context(3),
-      writeDer(
-        derTag.sequence,
-        extension('2.5.29.17', false, writeNames(domains, domains)), // subjectAltName
-        extension('2.5.29.19', true, writeDer(derTag.sequence)), // basicConstraints: not a CA
-        extension('2.5.29.15', true, writeDer(0x03, Buffer.of(7, 0x80))), // keyUsage: digitalSignature
-        // extKeyUsage: serverAuth, and clientAuth for connections to other servers
-        extension(
-          '2.5.29.37',
-          false,
-          writeDer(derTag.sequence, writeOid('1.3.6.1.5.5.7.3.1'), writeOid('1.3.6.1.5.5.7.3.2')),
-        ),
-      ),
-    ),
+    writeDer(derTag.context(3), writeDer(derTag.sequence, ...extensions)),
   );
   const signature = sign('sha256', body, key);
   const der = writeDer(derTag.sequence, body, algorithm, writeDer(0x03, Buffer.of(0), signature));
@@ -79,9 +79,37 @@ export function makeSelfSigned(domains: readonly string[], key = newKey(), now =
   };
 }
 
+/** Where a certificate and its key are. */
+export interface PairFiles {
+  readonly certificate: string;
+  readonly key: string;
+}
+
 /** Returns the default files of a host's certificate. */
-export function filesOf(folder: string, host: string): { readonly certificate: string; readonly key: string } {
+export function filesOf(folder: string, host: string): PairFiles {
   return { certificate: join(folder, `${host}.crt`), key: join(folder, `${host}.key`) };
+}
+
+/** The folder of the certificates that the server makes or orders itself. */
+export const certificatesIn = (data: string): string => join(data, 'certs');
+
+/** A new key, from before its certificate is written until it takes the place of the old key. */
+export const nextKeyOf = (key: string): string => `${key}.next`;
+
+/**
+ * Replaces a certificate, and its key if that is another one. The new key waits for `settleKey`: after a crash between the
+ * two files the old certificate has its key.
+ */
+export async function writePair(files: PairFiles, { certificate, key }: Pem): Promise<void> {
+  if ((await readIfExists(files.key)) !== key) await writeWhole(nextKeyOf(files.key), key);
+  await writeWhole(files.certificate, certificate);
+}
+
+/** Puts a new key in its place if the certificate is for it: also after a crash between the two. */
+export async function settleKey({ certificate, key }: PairFiles): Promise<void> {
+  const [chain, next] = await Promise.all([readIfExists(certificate), readIfExists(nextKeyOf(key))]);
+  if (chain === undefined || next === undefined) return;
+  if (parse(chain)?.checkPrivateKey(createPrivateKey(next)) === true) await rename(nextKeyOf(key), key);
 }
 
 /**
@@ -94,8 +122,9 @@ export async function ensureSelfSigned(folder: string, domains: readonly string[
   const [certificate, key] = await Promise.all([readIfExists(files.certificate), readIfExists(files.key)]);
   if (certificate !== undefined && !isDue(certificate, domains, now)) return false;
   const made = makeSelfSigned(domains, key === undefined ? newKey() : createPrivateKey(key), now);
-  await mkdir(folder, { recursive: true, mode: 0o700 });
   if (key === undefined) await writeWhole(files.key, made.key);
+  // Another program may have written one meanwhile.
+  if ((await readIfExists(files.certificate)) !== certificate) return false;
   await writeWhole(files.certificate, made.certificate);
   return true;
 }
@@ -122,30 +151,21 @@ export function isSelfSigned(certificate: X509Certificate): boolean {
   return certificate.subject === certificate.issuer && certificate.verify(certificate.publicKey);
 }
 
-async function readIfExists(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
-  }
-}
+/** What the key of a server is for. */
+const usages = (): readonly Buffer[] => [
+  extension('2.5.29.19', true, writeDer(derTag.sequence)), // basicConstraints: not a CA
+  extension('2.5.29.15', true, writeDer(0x03, Buffer.of(7, 0x80))), // keyUsage: digitalSignature
+  // extKeyUsage: serverAuth, and clientAuth for connections to other servers
+  extension(
+    '2.5.29.37',
+    false,
+    writeDer(derTag.sequence, writeOid('1.3.6.1.5.5.7.3.1'), writeOid('1.3.6.1.5.5.7.3.2')),
+  ),
+];
 
-/** Writes a file atomically, readable only by its owner. */
-async function writeWhole(file: string, text: string): Promise<void> {
-  const draft = `${file}.new`;
-  const handle = await open(draft, 'w', 0o600);
-  try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await chmod(draft, 0o600); // the mode above does not apply to an existing draft
-  await rename(draft, file);
-  const folder = await open(dirname(file));
-  await folder.sync().finally(() => folder.close());
-}
+/** Names of a certificate: domains, and XMPP addresses. */
+export const subjectAltName = (domains: readonly string[], addresses: readonly string[]): Buffer =>
+  extension('2.5.29.17', false, writeNames(domains, addresses));
 
 function extension(oid: string, isCritical: boolean, value: Buffer): Buffer {
   const critical = isCritical ? [writeDer(0x01, Buffer.of(0xff))] : [];

@@ -1,4 +1,6 @@
 /** The domains that the certificates of the hosts have to prove. */
+import { isIP } from 'node:net';
+import type { Config } from '../config/schema.js';
 
 interface ServedHost {
   readonly domain: string;
@@ -25,4 +27,16 @@ export function certifiedDomains(
     all.get(closest ?? hosts[0]?.domain ?? '')?.push(component);
   }
   return all;
+}
+
+/**
+ * The name under which browsers reach a host, if its certificate has to prove it besides the host's own: that of
+ * `public_url`, unless another host has this name.
+ */
+export function publicName(host: string, { hosts }: Pick<Config, 'hosts'>): string | undefined {
+  const url = hosts[host]?.public_url ?? '';
+  if (!url.startsWith('https:')) return undefined;
+  const { hostname } = new URL(url);
+  const isAddress = isIP(hostname) !== 0 || hostname.startsWith('[');
+  return isAddress || Object.hasOwn(hosts, hostname) ? undefined : hostname;
 }

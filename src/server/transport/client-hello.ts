@@ -6,12 +6,21 @@
 import type { Socket } from 'node:net';
 
 /** The server name of a ClientHello; `unreadable` if it is malformed or too long. */
-export type Hello = { readonly servername: string | undefined } | 'unreadable';
+export type Hello =
+  | {
+      readonly servername: string | undefined;
+      /** RFC 8737 §4: from an authority that looks for a proof; its only protocol (ALPN) is `acme-tls/1`. */
+      readonly isAcme?: true;
+    }
+  | 'unreadable';
 
 /** A record (RFC 8446 §5.1) has at most 2^14 bytes after its 5-byte header. */
 const maxRecord = 2 ** 14 + 5;
 /** Maximum records of a ClientHello. Clients use one; all are parsed again whenever bytes arrive. */
 const maxRecords = 8;
+
+/** RFC 7301 §3.1: a list of this protocol alone. */
+const acmeAlone = Buffer.from('\0\x0b\x0aacme-tls/1', 'latin1');
 
 /** Returns undefined if the ClientHello is incomplete. */
 export function readHello(bytes: Buffer): Hello | undefined {
@@ -46,14 +55,18 @@ function nameIn(hello: Buffer): Hello {
     if (at === hello.length) return { servername: undefined };
     const end = at + 2 + hello.readUInt16BE(at);
     if (end !== hello.length) return 'unreadable';
+    let named: Hello = { servername: undefined };
+    let isAcme = false;
     for (at += 2; at < end; ) {
       const [type, length] = [hello.readUInt16BE(at), hello.readUInt16BE(at + 2)];
       at += 4;
       if (at + length > end) return 'unreadable';
-      if (type === 0) return readNames(hello.subarray(at, at + length));
+      const content = hello.subarray(at, at + length);
+      if (type === 0) named = readNames(content);
+      if (type === 16) isAcme = content.equals(acmeAlone);
       at += length;
     }
-    return { servername: undefined };
+    return isAcme && named !== 'unreadable' ? { ...named, isAcme } : named;
   } catch (error) {
     // Truncated: a length field is missing.
     if (error instanceof RangeError) return 'unreadable';

@@ -30,6 +30,11 @@ function onError(): void {
   // 'close' follows, which is all that a stream needs.
 }
 
+function atOnce(answer: () => void): () => void {
+  answer();
+  return () => {};
+}
+
 export class TcpTransport implements Upgradable {
   reader: TransportReader = silent;
   readonly framing = 'stream';
@@ -53,6 +58,8 @@ export class TcpTransport implements Upgradable {
      * other side asks for; options on the side that opened it, which begins the handshake.
      */
     readonly tlsOptions: ((hello: Hello) => TLSSocketOptions) | ConnectionOptions,
+    /** When to answer a ClientHello: calls the given function, and returns one that withdraws it. */
+    readonly inTurn: (answer: () => void) => () => void = atOnce,
   ) {
     this.#socket = socket;
     const { address, loopback, secure } = peerOf(socket);
@@ -136,9 +143,17 @@ export class TcpTransport implements Upgradable {
       this.reader.closed();
     };
     const received = (hello: Hello) => {
-      this.#awaitsHello = false;
-      const isNamed = hello === 'unreadable' || hello.servername !== undefined;
-      this.#shakeHands(secured(plain, tlsOptions(isNamed ? hello : { servername })), ready);
+      const gone = () => {
+        withdraw();
+        failed(new Error('the connection ended before its turn for the TLS handshake'));
+      };
+      plain.once('close', gone);
+      const withdraw = this.inTurn(() => {
+        plain.removeListener('close', gone);
+        this.#awaitsHello = false;
+        const isNamed = hello === 'unreadable' || hello.servername !== undefined;
+        this.#shakeHands(secured(plain, tlsOptions(isNamed ? hello : { servername })), ready);
+      });
     };
     awaitHello(plain, received, failed);
   }

@@ -11,6 +11,8 @@ export interface TransportReader {
   drained(): void;
   /** The connection is closed. The last call, made once. */
   closed(): void;
+  /** The peer has shown that it is there, and sent nothing. */
+  alive?(): void;
   /** It has paused the transport and not resumed it yet. */
   readonly hasPaused?: boolean;
 }
@@ -24,9 +26,12 @@ export interface RelayedPeer {
 }
 
 export interface Transport {
-  readonly kind: 'tcp' | 'tls' | 'websocket';
-  /** Framing of the stream (stream/framing.ts): bytes (RFC 6120), or one element per message (RFC 7395). */
-  readonly framing: 'stream' | 'websocket';
+  readonly kind: 'tcp' | 'tls' | 'websocket' | 'bosh';
+  /**
+   * Framing of the stream (stream/framing.ts): bytes (RFC 6120), or one element per message (RFC 7395; `bosh`: the
+   * transport makes these elements of XEP-0206's).
+   */
+  readonly framing: 'stream' | 'websocket' | 'bosh';
   /** Whether the connection is encrypted. */
   readonly secure: boolean;
   readonly remoteAddress: string;
@@ -38,8 +43,8 @@ export interface Transport {
   readonly relayedPeer?: RelayedPeer | undefined;
   reader: TransportReader;
   /**
-   * Queues text; everything written in one turn of the event loop is sent together. Framing `websocket`: one element
-   * per call. `patience` allows a delay of so many ms, to be sent with later text (docs/decisions/0006-deferred-notifications.md).
+   * Queues text; everything written in one turn of the event loop is sent together. Other framings than `stream`: one
+   * element per call. `patience` allows a delay of so many ms, to be sent with later text (docs/decisions/0006-deferred-notifications.md).
    */
   write(text: string, patience?: number): void;
   /** Approximate bytes queued that the peer has not accepted. */
@@ -73,6 +78,8 @@ interface Flushable {
   flush(): void;
 }
 
+/** Work that may write, and is done before the next flush. */
+let first: (() => void)[] = [];
 let soon: Flushable[] = [];
 let later: Flushable[] = [];
 
@@ -88,13 +95,28 @@ export function setFlush(): void {
   setImmediate(flushAllSoon);
 }
 
+/** Calls `go` right before the flush of this turn, so that what it writes is sent with it. */
+export function beforeFlush(go: () => void): void {
+  first.push(go);
+  setFlush();
+}
+
 function flushAllSoon(): void {
-  isFlushSet = false;
-  const flushing = soon;
-  soon = [];
-  for (const one of flushing) {
-    one.isDueSoon = false;
-    one.flush();
+  const going = first;
+  first = [];
+  let at = 0;
+  try {
+    while (at < going.length) going[at++]!();
+  } finally {
+    isFlushSet = false;
+    // One has thrown.
+    for (; at < going.length; at++) beforeFlush(going[at]!);
+    const flushing = soon;
+    soon = [];
+    for (const one of flushing) {
+      one.isDueSoon = false;
+      one.flush();
+    }
   }
 }
 

@@ -5,7 +5,6 @@ import { TLSSocket } from 'node:tls';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import { peerOf } from './peer.js';
 import { flushAbove, flushWithin, setFlush, silent, type Transport, type TransportReader } from './transport.js';
-import { refuseUpgrade } from './upgrade.js';
 
 const key = Symbol('transport');
 type Owned = WebSocket & { [key]?: WebSocketTransport };
@@ -29,11 +28,22 @@ function onError(): void {
   // 'close' follows.
 }
 
+export interface UpgradeRefusal {
+  readonly status: number;
+  readonly detail?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Answers an upgrade with an error, and ends the connection. */
+export type RefuseUpgrade = (request: IncomingMessage, socket: Socket, refusal: UpgradeRefusal) => void;
+
 /** Accepts HTTP upgrades. */
 export class WebSocketUpgrader {
   readonly #server: WebSocketServer;
+  readonly #refuse: RefuseUpgrade;
 
-  constructor(maxMessageBytes: number) {
+  constructor(maxMessageBytes: number, refuse: RefuseUpgrade) {
+    this.#refuse = refuse;
     this.#server = new WebSocketServer({
       noServer: true,
       // Decompression could expand small messages past all limits.
@@ -41,6 +51,12 @@ export class WebSocketUpgrader {
       clientTracking: false,
       maxPayload: maxMessageBytes,
       handleProtocols: (protocols) => (protocols.has('xmpp') ? 'xmpp' : false),
+    });
+    // RFC 6455 §4.2.2, §4.4.
+    this.#server.on('wsClientError', (error, socket, request) => {
+      const isKnown = ['8', '13'].includes(request.headers['sec-websocket-version'] ?? '');
+      if (isKnown) refuse(request, socket as Socket, { status: 400, detail: error.message });
+      else refuse(request, socket as Socket, { status: 426, headers: { 'sec-websocket-version': '13' } });
     });
   }
 
@@ -52,7 +68,8 @@ export class WebSocketUpgrader {
     opened: (transport: WebSocketTransport) => void,
   ): void {
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim());
-    if (!offered.includes('xmpp')) refuseUpgrade(socket, '400 Bad Request');
+    if (!offered.includes('xmpp'))
+      this.#refuse(request, socket, { status: 400, detail: 'The subprotocol has to be xmpp.' });
     else this.#server.handleUpgrade(request, socket, head, (ws) => opened(new WebSocketTransport(ws, socket)));
   }
 }

@@ -7,10 +7,10 @@ import {
   UnknownId,
 } from '../contract.js';
 import { matches } from '../filter.js';
+import { indexer } from '../indexer.js';
 import { compare } from '../order.js';
 import type { Connection } from './connection.js';
 import { forgetInSteps, type Purge } from './forget.js';
-import { indexer } from './indexer.js';
 import { logIndex } from './log-index.js';
 import { columns, conditions, type Direction, entryOf, type Row } from './log-rows.js';
 import { logSearch } from './log-search.js';

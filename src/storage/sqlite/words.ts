@@ -8,6 +8,7 @@
  * page can be filtered.
  */
 import type { LogEntry, LogFilter } from '../contract.js';
+import { fnv1a } from '../hash.js';
 import { words } from '../words.js';
 import type { Connection } from './connection.js';
 import { nameOf, tableOf } from './tables.js';
@@ -75,9 +76,5 @@ function marks(owner: number, { with: peer, tag }: Marked): string[] {
   return found;
 }
 
-/** FNV-1a, 32 bits. Collisions are filtered out when the entry is read. */
-function hash(text: string): string {
-  let value = 0x811c9dc5;
-  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
-  return (value >>> 0).toString(36);
-}
+/** Collisions are filtered out when the entry is read. */
+const hash = (text: string): string => fnv1a(text).toString(36);

@@ -15,7 +15,7 @@ import { CheckedReader } from '../../strict.js';
 import { abilities, happenings } from '../by-xml.js';
 import { Inbox } from '../device.js';
 
-/** Patience with what has to come, in ms. */
+/** Patience with what has to come, in ms: what was lost with a connection is tried again after it (routes.ts). */
 const patience = 20_000;
 
 export interface Login {

@@ -1,7 +1,8 @@
 /** ejabberd, as Debian packages it. */
 import assert from 'node:assert/strict';
+import { freePorts } from '../ports.js';
 import { domainOf, type Peer, type PeerOptions, roomsOf, type Way, ways } from './peer.js';
-import { freePorts, outputOf, Program } from './program.js';
+import { outputOf, Program } from './program.js';
 
 /** Runs Erlang with ERL_LIBS as ejabberd's own script has it. */
 const script = `
@@ -15,8 +16,8 @@ const usualAddress = '127.0.1.3';
 export async function ejabberd(options: PeerOptions): Promise<Peer> {
   const { dns, authority, accounts, name: server = 'ejabberd', address = usualAddress, isLean = false } = options;
   const run = await Program.create('ejabberd');
-  const [c2s, s2s, directTls, api] = (await freePorts(address, 4)) as [number, number, number, number];
-  const [six] = (await freePorts('::1', 1)) as [number];
+  const [c2s, s2s, directTls, api] = (await freePorts(4, address)) as [number, number, number, number];
+  const [six] = (await freePorts(1, '::1')) as [number];
   const domains = Object.fromEntries(ways.map((way) => [way, domainOf(server, way)])) as Record<Way, string>;
   const certificates: string[] = [];
   for (const way of ways) {
@@ -73,7 +74,9 @@ export async function ejabberd(options: PeerOptions): Promise<Peer> {
     },
     append_host_config: { [domains.dialback]: { modules: { mod_s2s_dialback: {} } } } as Record<string, unknown>,
   };
-  const hasBidi = (await outputOf({ program: 'find', args: ['/usr/lib', '-name', 'mod_s2s_bidi.beam'] })) !== '';
+  // Of other programs there may be folders that may not be read.
+  const find = 'find /usr/lib -name mod_s2s_bidi.beam 2>/dev/null || true';
+  const hasBidi = (await outputOf({ program: 'sh', args: ['-c', find] })) !== '';
   if (hasBidi) config.append_host_config[domains.bidi] = { modules: { mod_s2s_bidi: {} } };
   // What is JSON is YAML too.
   const file = await run.writes('ejabberd.yml', JSON.stringify(config, null, 2));

@@ -22,6 +22,9 @@ export const domainOf = (server: string, way: Way): string =>
 /** The service of rooms of a domain. */
 export const roomsOf = (domain: string): string => `conference.${domain}`;
 
+/** The upload service of a domain. */
+export const uploadsOf = (domain: string): string => `upload.${domain}`;
+
 /** Where something listens. */
 export interface Place {
   readonly host: string;
@@ -39,7 +42,9 @@ export interface Peer {
   readonly directTls: Place;
   /** STARTTLS at ::1. */
   readonly six: Place;
-  /** Resolves once it accepts connections. It listens at the same places each time. */
+  /** HTTPS, of Waxwing. */
+  readonly web?: Place;
+  /** Resolves once it accepts connections; at once if it runs. It listens at the same places each time. */
   start(): Promise<void>;
   stop(): Promise<void>;
   kill(): Promise<void>;

@@ -3,15 +3,13 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chown, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
-import { within } from '../server.js';
+import { patience, within } from '../server.js';
 
-/** Patience with a program that starts or stops, in ms. */
-const patience = 60_000;
 const mostLines = 5000;
 /** The user `nobody`. */
 const nobody = 65534;
@@ -66,8 +64,9 @@ export class Program {
     return file;
   }
 
-  /** Resolves once it accepts connections at the place. */
+  /** Resolves once it accepts connections at the place; at once if it runs. */
   async start(command: Command, host: string, port: number): Promise<void> {
+    if (this.isRunning) return;
     if (isRoot) await give(this.folder);
     const [program, ...args] = commandOf(command, this.folder);
     const child = spawn(program, args, { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -148,14 +147,4 @@ export async function until<T>(what: string, ms: number, look: () => Promise<T |
     if (performance.now() > end) throw new Error(`${what} took longer than ${ms / 1000} s`, { cause: last });
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-}
-
-/** Ports of an address, and of ::1, that were free a moment ago. */
-export async function freePorts(host: string, count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, host));
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
-  assert.equal(new Set(ports).size, count);
-  return ports;
 }

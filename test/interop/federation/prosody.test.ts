@@ -1,5 +1,6 @@
 import { contacts } from './contacts.js';
 import { ends } from './ends.js';
+import { files } from './files.js';
 import { pep } from './pep.js';
 import { prosody } from './prosody.js';
 import { rooms } from './rooms.js';
@@ -7,4 +8,4 @@ import { routes } from './routes.js';
 import { federation } from './scene.js';
 import { talk } from './talk.js';
 
-federation('prosody', prosody, [...talk, ...contacts, ...pep, ...rooms, ...routes, ...ends]);
+federation('prosody', prosody, [...talk, ...contacts, ...pep, ...rooms, ...files, ...routes, ...ends]);

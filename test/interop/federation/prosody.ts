@@ -1,7 +1,8 @@
 /** Prosody, as Debian packages it. */
 import type { Pem } from '../../../src/server/tls/self-signed.js';
+import { freePorts } from '../ports.js';
 import { domainOf, type Peer, type PeerOptions, roomsOf, type Way, ways } from './peer.js';
-import { freePorts, Program } from './program.js';
+import { Program } from './program.js';
 
 const program = process.env.WAXWING_INTEROP_PROSODY ?? 'prosody';
 const usualAddress = '127.0.1.2';
@@ -16,8 +17,8 @@ const modulesOf: Partial<Record<Way, string>> = {
 export async function prosody(options: PeerOptions): Promise<Peer> {
   const { dns, authority, accounts, name: server = 'prosody', address = usualAddress, isLean = false } = options;
   const run = await Program.create('prosody');
-  const [c2s, s2s, directTls] = (await freePorts(address, 3)) as [number, number, number];
-  const [six] = (await freePorts('::1', 1)) as [number];
+  const [c2s, s2s, directTls] = (await freePorts(3, address)) as [number, number, number];
+  const [six] = (await freePorts(1, '::1')) as [number];
   const write = async (name: string, { certificate, key }: Pem): Promise<void> => {
     await run.writes(`certificates/${name}.crt`, certificate);
     await run.writes(`certificates/${name}.key`, key);

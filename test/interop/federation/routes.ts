@@ -1,6 +1,7 @@
 /** Each way that streams between servers can be opened: see `ways`. */
 import assert from 'node:assert/strict';
 import { NS } from '../../../src/server/stanza/ns.js';
+import { patience } from '../server.js';
 import type { Client } from './client.js';
 import { domainOf, type Way } from './peer.js';
 import { until } from './program.js';
@@ -17,9 +18,6 @@ export async function converse(one: Client, other: Client): Promise<void> {
   await one.gets(`<message from='${other.jid}' type='chat'><received xmlns='${NS.receipts}' id='${id}'/></message>`);
   await one.can.ping(other.bare.split('@')[1]!);
 }
-
-/** Patience with servers that pause after a failure before they connect again, in ms. */
-const patience = 30_000;
 
 /** Resolves once requests and answers cross again. */
 export const reaches = (one: Client, other: Client): Promise<unknown> =>

@@ -6,7 +6,7 @@ import { DnsServer } from '../../dns-server.js';
 import { Relay } from '../relay.js';
 import { Authority } from './authority.js';
 import { Client } from './client.js';
-import { domainOf, type Peer, type PeerOptions, type Place, roomsOf, type Way, ways } from './peer.js';
+import { domainOf, type Peer, type PeerOptions, type Place, roomsOf, uploadsOf, type Way, ways } from './peer.js';
 import { waxwing } from './waxwing.js';
 
 const password = 'pencil';
@@ -26,11 +26,13 @@ export class Scene {
   readonly dns: DnsServer;
   readonly us: Peer;
   readonly them: Peer;
+  readonly authority: Authority;
   readonly #relays: Relay[] = [];
   readonly #clients: Client[] = [];
   readonly #used = new Map<string, number>();
 
-  private constructor(dns: DnsServer, us: Peer, them: Peer) {
+  private constructor(dns: DnsServer, authority: Authority, us: Peer, them: Peer) {
+    this.authority = authority;
     this.dns = dns;
     this.us = us;
     this.them = them;
@@ -44,7 +46,7 @@ export class Scene {
     let them: Peer | undefined;
     try {
       them = await peer(options(name));
-      const scene = new Scene(dns, us, them);
+      const scene = new Scene(dns, authority, us, them);
       for (const server of [us, them]) scene.#publish(server);
       await them.start();
       return scene;
@@ -64,7 +66,7 @@ export class Scene {
     }
   }
 
-  /** DNS names a place for a domain and its rooms. */
+  /** DNS names a place for a domain, its rooms and its upload service. */
   leads(domain: string, { host, port }: Place, isDirectTls = false): void {
     const { addresses = {}, srv = {} } = this.dns.zone;
     const dnsName = domainToASCII(domain);
@@ -72,7 +74,10 @@ export class Scene {
     // A DNS name, for servers that look names up by this DNS; others take an address.
     const isOurs = domain.endsWith(`${this.us.name}.example`);
     const target = isOurs && !this.them.looksNamesUp ? host : `host.${dnsName}`;
-    const records = [dnsName, roomsOf(dnsName)].map((name) => [`${service}._tcp.${name}`, [`0 0 ${port} ${target}`]]);
+    const records = [dnsName, roomsOf(dnsName), uploadsOf(dnsName)].map((name) => [
+      `${service}._tcp.${name}`,
+      [`0 0 ${port} ${target}`],
+    ]);
     this.dns.zone = {
       addresses: { ...addresses, [target]: [host] },
       srv: { ...srv, ...Object.fromEntries(records) },
@@ -200,12 +205,14 @@ export function federation(name: string, peer: (options: PeerOptions) => Promise
   for (const { title, play, suits = () => true } of plays)
     for (const way of ['us', 'them'] as const)
       test(`${title}: ${way === 'us' ? `Waxwing to ${name}` : `${name} to Waxwing`}`, {
-        timeout: 60_000,
+        timeout: 300_000,
       }, async (t) => {
         const it = scene!;
         const [one, other] = way === 'us' ? [it.us, it.them] : [it.them, it.us];
         if (done.well === 0 && done.badly > 1) return t.skip('the servers cannot talk to each other');
         if (!suits(it, one, other)) return t.skip('this version does not have it');
+        // An earlier test may have failed before it started the server that it had ended.
+        await Promise.all([it.us.start(), it.them.start()]);
         try {
           await play(it, one, other);
           done.well++;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makeSelfSigned } from '../../../src/server/tls/self-signed.js';
 import { ServerProcess } from '../server.js';
-import { domainOf, type Peer, type PeerOptions, roomsOf, ways } from './peer.js';
+import { domainOf, type Peer, type PeerOptions, roomsOf, uploadsOf, ways } from './peer.js';
 
 const usualAddress = '127.0.1.1';
 
@@ -34,7 +34,7 @@ export async function waxwing(options: PeerOptions): Promise<Peer> {
   const hosts: Record<string, unknown> = {};
   for (const way of ways) {
     const domain = domainOf(name, way);
-    const names = [domain, roomsOf(domain)];
+    const names = [domain, roomsOf(domain), uploadsOf(domain)];
     // A certificate that nobody trusts: the other servers have to dial back.
     const pem = way === 'dialback' ? makeSelfSigned(names) : authority.issue(names);
     const [certificate, key] = [join(certificates, `${domain}.crt`), join(certificates, `${domain}.key`)];
@@ -56,7 +56,7 @@ export async function waxwing(options: PeerOptions): Promise<Peer> {
       listen: {
         c2s: anywhere,
         c2s_tls: [],
-        https: [],
+        https: anywhere,
         http: anywhere,
         s2s: ['[::1]:0', ...anywhere],
         s2s_tls: anywhere,
@@ -72,7 +72,10 @@ export async function waxwing(options: PeerOptions): Promise<Peer> {
       },
     },
   });
-  const place = (kind: 'c2s' | 's2s' | 's2s_tls', host = address) => ({ host, port: server.port(kind, host) });
+  const place = (kind: 'c2s' | 's2s' | 's2s_tls' | 'https', host = address) => ({
+    host,
+    port: server.port(kind, host),
+  });
   let log: string[] = [];
   const remember = () => {
     log = [...log, ...server.takeLog()];
@@ -86,6 +89,7 @@ export async function waxwing(options: PeerOptions): Promise<Peer> {
     s2s: place('s2s'),
     directTls: place('s2s_tls'),
     six: place('s2s', '::1'),
+    web: place('https'),
     get log() {
       return remember();
     },

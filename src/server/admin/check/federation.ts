@@ -3,20 +3,21 @@
  * an open port, and certificates for each of its domains. Every question to the network has a time limit, and without
  * an answer the finding says so.
  */
-import { connect } from 'node:net';
+import { Jid } from '../../address/jid.js';
 import { parseListenAddress } from '../../config/address.js';
 import { isPrivateName } from '../../config/public-names.js';
 import { type Config, isFederated } from '../../config/schema.js';
+import { Shares } from '../../limits/shares.js';
 import type { DnsResolver } from '../../stream/s2s/lookups.js';
+import { Policy } from '../../stream/s2s/policy.js';
 import { inspectCertificates } from '../../tls/certificates.js';
 import type { Finding, Subject } from './finding.js';
+import { type Place, type Reach, reachability } from './places.js';
 
-/** Most domains that are looked up, and most addresses that are connected to. */
+/** Most domains that are looked up. */
 const mostDomains = 50;
-const mostPlaces = 16;
-/** Time limits of a question to DNS, and of a connection, in ms. */
+/** Time limit of a question to DNS, in ms. */
 const dnsMs = 10_000;
-const connectMs = 3000;
 
 const usualPort = 5269;
 
@@ -24,8 +25,7 @@ export interface FederationParts {
   readonly resolver: DnsResolver;
   /** By host: the domains of its services and components. */
   readonly domains: ReadonlyMap<string, readonly string[]>;
-  /** Connects, and returns the code of the error if that fails. */
-  readonly reach?: (address: string, port: number) => Promise<string | undefined>;
+  readonly reach?: Reach;
   readonly now?: number;
 }
 
@@ -41,9 +41,10 @@ export async function checkFederation(subject: Asked, parts: FederationParts): P
     Promise.all(wanted.slice(0, mostDomains).map((one) => lookUp(one, config, parts.resolver))),
     coverage(config, parts),
   ]);
-  const reached = await reachability(subject, records, parts.reach ?? tryToReach);
+  const reached = await fromOutside(subject, records, parts.reach);
   return [
     ...state(running),
+    ...deniedLists(config, new Set(wanted)),
     ...(wanted.length > mostDomains
       ? [{ area, level: 'note', what: `only the first ${mostDomains} domains were looked up` } as const]
       : []),
@@ -77,12 +78,36 @@ function state(running: Subject['running']): Finding[] {
   ];
 }
 
-// --- DNS ------------------------------------------------------------------------------------------------------------
-
-interface Place {
-  readonly address: string;
-  readonly port: number;
+/** Block lists of services that the policy has no streams with: they are never fetched. */
+function deniedLists(config: Config, own: ReadonlySet<string>): Finding[] {
+  const { lists = [], server_lists = [] } = (config.modules.rtbl ?? {}) as Record<string, readonly string[]>;
+  const policy = new Policy({
+    config: () => config,
+    shares: new Shares(
+      () => config.limits,
+      () => {},
+      () => false,
+    ),
+    host: (domain) => ({ domain, hooks: { serverGates: [] } }),
+  });
+  return [...new Set([...lists, ...server_lists])].flatMap((name) => {
+    const { domain } = Jid.parse(name);
+    const hosts = own.has(domain) ? [] : Object.keys(config.hosts).filter((host) => policy.denies(host, domain));
+    if (hosts.length === 0) return [];
+    const { by } = policy.explain(hosts[0]!, domain);
+    return [
+      {
+        area,
+        level: 'warning',
+        what: `the block list ${name} cannot be fetched for ${hosts.join(', ')}: ${by} denies ${domain}`,
+        why: 'Whom it lists is not blocked.',
+        advice: `Allow ${domain} in s2s.domains, or remove the list.`,
+      },
+    ];
+  });
 }
+
+// --- DNS ------------------------------------------------------------------------------------------------------------
 
 interface Records {
   readonly domain: string;
@@ -174,8 +199,12 @@ const portsOf = (addresses: readonly string[]): number[] => addresses.map((text)
 function notFound(records: readonly Records[], { hosts, listen }: Config): Finding[] {
   const missing = records.filter(({ isMissing }) => isMissing === true).map(({ domain }) => domain);
   const services = missing.filter((domain) => !Object.hasOwn(hosts, domain));
-  const advice = (domain: string) =>
-    `Add the record _xmpp-server._tcp.${domain}. SRV 0 5 ${portsOf(listen.s2s)[0] ?? usualPort} TARGET. (TARGET is the name of this machine), or an A or AAAA record for ${domain}.`;
+  const port = portsOf(listen.s2s)[0] ?? usualPort;
+  const advice = (...domains: readonly string[]) => {
+    const wanted = domains.map((domain) => `_xmpp-server._tcp.${domain}. SRV 0 5 ${port} TARGET.`);
+    const [which, names] = domains.length === 1 ? ['record', domains[0]] : ['records', 'each of these names'];
+    return `Add the ${which} ${wanted.join(' ')} (TARGET is the name of this machine), or an A or AAAA record for ${names}.`;
+  };
   return [
     ...missing
       .filter((domain) => Object.hasOwn(hosts, domain))
@@ -196,7 +225,7 @@ function notFound(records: readonly Records[], { hosts, listen }: Config): Findi
             level: 'warning',
             what: `no SRV record and no address: ${services.join(', ')}`,
             why: 'Users of other servers cannot reach these services.',
-            advice: advice(services[0]!),
+            advice: advice(...services),
           } as const,
         ]),
   ];
@@ -221,45 +250,18 @@ function unanswered(records: readonly Records[]): Finding[] {
 
 // --- port -----------------------------------------------------------------------------------------------------------
 
-async function reachability(
+async function fromOutside(
   { running }: Asked,
   records: readonly Records[],
-  reach: NonNullable<FederationParts['reach']>,
+  reach: Reach | undefined,
 ): Promise<Finding[]> {
-  const places = new Map(records.flatMap((one) => one.places).map((place) => [nameOf(place), place]));
-  if (places.size === 0 || typeof running?.federation === 'string') return [];
+  const places = records.flatMap((one) => one.places);
+  if (places.length === 0 || typeof running?.federation === 'string') return [];
   if (running === undefined)
     return [
       { area, level: 'note', what: 'connections from outside were not tried, because the server is not running' },
     ];
-  const findings = [...places.values()].slice(0, mostPlaces).map(async (place): Promise<Finding> => {
-    const code = await reach(place.address, place.port);
-    if (code === undefined) return ok(`${nameOf(place)} accepts connections`);
-    return {
-      area,
-      level: 'warning',
-      what: `${nameOf(place)} cannot be reached from this machine (${code})`,
-      why: 'Other servers are led there by DNS, and may not reach it either.',
-      advice:
-        'Open the port in the firewall, and forward it in the router. Some routers only forward connections from outside: then test from another network.',
-    };
-  });
-  return Promise.all(findings);
-}
-
-const nameOf = ({ address, port }: Place): string => `${address.includes(':') ? `[${address}]` : address}:${port}`;
-
-function tryToReach(host: string, port: number): Promise<string | undefined> {
-  return new Promise((resolve) => {
-    const socket = connect({ host, port });
-    const done = (code: string | undefined) => {
-      socket.destroy();
-      resolve(code);
-    };
-    socket.setTimeout(connectMs, () => done('no answer'));
-    socket.once('connect', () => done(undefined));
-    socket.once('error', ({ code, message }: NodeJS.ErrnoException) => done(code ?? message));
-  });
+  return reachability(area, 'Other servers', places, reach);
 }
 
 // --- certificates ---------------------------------------------------------------------------------------------------

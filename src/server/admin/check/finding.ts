@@ -12,6 +12,7 @@ export interface Finding {
     | 'clock'
     | 'dns'
     | 'federation'
+    | 'web'
     | 'limits';
   /** ok: checked, no problem. note: information. error: something does not work, or soon will not. */
   readonly level: 'ok' | 'note' | 'warning' | 'error';

@@ -14,6 +14,7 @@ import { checkLimits } from './limits.js';
 import { checkPorts } from './ports.js';
 import { checkStart } from './start.js';
 import { checkStorage } from './storage.js';
+import { checkWeb } from './web.js';
 
 export interface CheckData {
   readonly findings: readonly Finding[];
@@ -54,7 +55,8 @@ async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
     part('ports', checkPorts(subject)),
     part('storage', checkStorage(subject)),
     part('clock', checkClock(subject)),
-    part('dns', checkDns(subject, dnsResolver())),
+    part('dns', checkDns(subject, { resolver: dnsResolver() })),
+    part('web', checkWeb(subject, fetch)),
     part('limits', checkLimits(subject)),
     part(
       'federation',
@@ -65,7 +67,14 @@ async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
       started.then(({ findings }) => [...findings]),
     ),
   ]);
-  return [configuration, ...renamed, ...checkComponents(subject), server(subject, socket), ...parts.flat()];
+  return [
+    configuration,
+    ...renamed,
+    ...checkComponents(subject),
+    server(subject, socket),
+    ...webClients(subject),
+    ...parts.flat(),
+  ];
 }
 
 function fromConfiguration(error: unknown): Finding[] {
@@ -92,6 +101,11 @@ function server({ running }: Subject, socket: string): Finding {
         ? `not running (no reply at ${socket})`
         : `version ${running.version} is running as process ${running.pid}`,
   };
+}
+
+/** The running server may be older than this program, and not say where its web client is. */
+function webClients({ running }: Subject): Finding[] {
+  return (running?.webClients ?? []).map((url) => ({ area: 'server', level: 'ok', what: `web client: ${url}` }));
 }
 
 /** Turns a failed check into a finding, so that the others continue. */

@@ -1,6 +1,6 @@
 import { createServer } from 'node:net';
 import { parseListenAddress } from '../../config/address.js';
-import { type Config, type ListenerKind, listenersOf, optionalListeners } from '../../config/schema.js';
+import { type Config, type ListenerKind, listenersOf, optionalListeners, orderedHosts } from '../../config/schema.js';
 import type { Finding, Subject } from './finding.js';
 
 /** Checks that each port is free, or used by the running server. */
@@ -11,7 +11,8 @@ export async function checkPorts({ config, running }: Pick<Subject, 'config' | '
     config.listen[kind].map((text): Wanted => ({ option: `listen.${kind}`, kind, text })),
   );
   const findings = [...wanted, ...proxyPorts(config)].map((one) => checkPort(one, running, kinds, optional));
-  if (wanted.some(({ kind }) => kind !== 'component')) return Promise.all(findings);
+  const found = [...proofPort(config), ...(await Promise.all(findings))];
+  if (wanted.some(({ kind }) => kind !== 'component' && kind !== 'acme')) return found;
   const nowhere: Finding = {
     area: 'ports',
     level: 'warning',
@@ -19,7 +20,30 @@ export async function checkPorts({ config, running }: Pick<Subject, 'config' | '
     why: 'Clients cannot connect.',
     advice: 'Set listen.c2s, listen.c2s_tls or listen.https.',
   };
-  return [nowhere, ...(await Promise.all(findings))];
+  return [nowhere, ...found];
+}
+
+/** Where an authority looks for proofs (RFC 8555 §8.3, RFC 8737 §3), if it is another port than ours. */
+function proofPort(config: Config): Finding[] {
+  const { challenge } = config.tls.acme;
+  if (orderedHosts(config).length === 0 || challenge === 'dns-01') return [];
+  const [port, kinds] =
+    challenge === 'http-01' ? ([80, ['acme']] as const) : ([443, ['https', 'c2s_tls', 's2s_tls']] as const);
+  const ours = kinds.flatMap((kind) => config.listen[kind]).map((text) => parseListenAddress(text)!.port);
+  if (ours.includes(port)) return [];
+  const forward =
+    challenge === 'http-01'
+      ? 'pass /.well-known/acme-challenge/ from there to listen.http, or that port to listen.acme'
+      : 'pass connections from there on without ending TLS';
+  return [
+    {
+      area: 'ports',
+      level: 'note',
+      what: `authorities look for proofs (${challenge}) at port ${port}, where this server does not listen`,
+      why: 'Without a proof there is no certificate.',
+      advice: `Set listen.${kinds[0]} = ["*:${port}"]; or, if a proxy or router has that port, ${forward}.`,
+    },
+  ];
 }
 
 interface Wanted {
@@ -51,6 +75,11 @@ async function checkPort(
   const code = await tryPort(port, host);
   if (code === undefined) return ok('free');
   const finding = refused(`${option} ${text}`, code);
+  if (kind === 'acme') {
+    const why =
+      'The server starts, but cannot order certificates, unless a proxy has this port (then: listen.acme = []).';
+    return { ...finding, why };
+  }
   if (kind !== undefined && optional.includes(kind)) {
     const why = 'The server starts, but its users cannot talk to users of other servers.';
     return { ...finding, why, advice: `${finding.advice ?? ''} Without other servers: s2s.enabled = false.`.trim() };

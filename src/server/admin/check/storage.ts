@@ -3,6 +3,7 @@ import { access, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { megabytes } from '../../words.js';
 import type { Finding, Subject } from './finding.js';
+import { checkPostgresql } from './postgresql.js';
 
 /** Larger databases are only read completely with --full, in bytes. */
 const quicklyRead = 256e6;
@@ -11,7 +12,8 @@ const tooLittle = 200e6;
 const little = 1e9;
 
 export async function checkStorage({ config, running, full }: Subject): Promise<Finding[]> {
-  const { driver, stores, sqlite } = config.storage;
+  const { driver, stores, sqlite, postgresql } = config.storage;
+  const isOnPostgresql = driver === 'postgresql' || Object.values(stores).includes('postgresql');
   const isOnDisk = driver === 'sqlite' || Object.values(stores).includes('sqlite');
   const findings = await folder(config.data);
   if (driver === 'memory') {
@@ -20,10 +22,12 @@ export async function checkStorage({ config, running, full }: Subject): Promise<
       level: 'warning',
       what: 'storage.driver is "memory"',
       why: 'Accounts and messages are lost when the server stops.',
-      advice: 'Set it to "sqlite", except for tests.',
+      advice: 'Set it to "sqlite" or "postgresql", except for tests.',
     });
   }
   const isBroken = findings.some(({ level }) => level === 'error');
+  if (!isBroken) findings.push(...(await filesFolder(config.storage.files.folder, config.data)));
+  if (isOnPostgresql) findings.push(...(await checkPostgresql(postgresql)));
   return isOnDisk && !isBroken
     ? [
         ...findings,
@@ -46,6 +50,28 @@ async function folderOf(file: string, data: string): Promise<Finding[]> {
       advice: 'Create the folder, and make this user its owner.',
     },
   ];
+}
+
+/** The server creates this folder with the first upload. */
+async function filesFolder(path: string, data: string): Promise<Finding[]> {
+  const exists = await stat(path).then(
+    () => true,
+    () => false,
+  );
+  const place = exists ? path : await nearestFolder(path);
+  if (!(await isWritable(place))) {
+    const what = exists ? 'not writable for this user' : `does not exist, and this user cannot create it in ${place}`;
+    return [
+      {
+        area: 'storage',
+        level: 'error',
+        what: `storage.files.folder ${path}: ${what}`,
+        why: 'Files cannot be uploaded.',
+        advice: 'Create the folder, and make this user its owner.',
+      },
+    ];
+  }
+  return path.startsWith(`${data}/`) ? [] : space(place);
 }
 
 async function folder(path: string): Promise<Finding[]> {

@@ -33,7 +33,7 @@ export function answerBeforeLogin(client: UnknownClient, item: TopLevel): Maybe<
   const payload = stanza.children()[0]!;
   const handler = host.hooks.beforeLogin.get(iqKey(stanza.type, payload.getNS() ?? '', payload.getName()));
   if (handler === undefined || (stanza.to !== undefined && stanza.to.full !== host.domain)) {
-    // RFC 6120 §4.9.3.12, unless IQs are part of the negotiation: clients ping while their users fill in a form.
+    // RFC 6120 §4.9.3.12, unless the client has begun to register: clients ping while their users fill in a form.
     if (!client.mayRefuse()) throw new StreamError('not-authorized');
     client.writeStanza(stanza.error(new StanzaError('not-authorized')));
     return;
@@ -46,6 +46,7 @@ export function answerBeforeLogin(client: UnknownClient, item: TopLevel): Maybe<
   try {
     const { secure, trusted, remoteAddress } = client;
     const answer = handler({
+      stream: client,
       stanza,
       payload,
       secure,

@@ -1,7 +1,7 @@
 /**
- * A client's stream (RFC 6120; over WebSocket RFC 7395): stream features, and once a resource is bound, stanzas to the
- * host, with the sender's address set. Login is in login.ts, binding and sessions in ../sessions/, the stream itself in
- * ../stream.ts.
+ * A client's stream (RFC 6120; RFC 7395 over WebSocket, XEP-0206 over BOSH): stream features, and once a resource is
+ * bound, stanzas to the host, with the sender's address set. Login is in login.ts, binding and sessions in ../sessions/,
+ * the stream itself in ../stream.ts.
  */
 
 import { Jid } from '../../address/jid.js';
@@ -20,7 +20,7 @@ import type { Transport } from '../../transport/transport.js';
 import { type Element, el } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
 import type { StreamCounts } from '../counts.js';
-import { type Allowance, demandVersion, type StreamHandler, type StreamParts } from '../handler.js';
+import { type Allowance, demandVersion, lateCloseMs, type StreamHandler, type StreamParts } from '../handler.js';
 import type { Sessions } from '../sessions/index.js';
 import { hasStartTls, offersStartTls, startTls } from '../starttls.js';
 import { XmlStream } from '../stream.js';
@@ -56,8 +56,6 @@ const accountAllowance: Allowance = {
   elementBytes: (limits) => limits.stanza_bytes,
 };
 
-/** How long a client has to close its half after a login timeout. */
-const lateCloseMs = 2000;
 /** RFC 7622 §3.1, without a resource: in UTF-16 units, each of which takes at least one byte. */
 const longestBareJid = 2047;
 /** IQs before login answered with an error. A client pings for some minutes while its user registers. */
@@ -86,12 +84,11 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
   #continued: Continued | FollowedSession | undefined;
   /** A login request whose first message is pending. */
   #incomplete: TopLevel | undefined;
-  /** Registration is offered, so IQs are part of the negotiation. */
-  #negotiatesByIq = false;
   /** Refused IQs before login. */
   #refused = 0;
   /** A registration form was sent: the longer timeout holds. */
   signsUp = false;
+  /** A module asked for the longer timeout: the client registers, and IQs are part of the negotiation. */
   #hasExtended = false;
   /** Counted in `signUps`. */
   #holdsPlace = false;
@@ -136,7 +133,8 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   get trusted(): boolean {
     // Plain HTTP is served to TLS proxies (`listen.http`).
-    if (this.transport.secure || this.transport.kind === 'websocket') return true;
+    const { secure, kind } = this.transport;
+    if (secure || kind === 'websocket' || kind === 'bosh') return true;
     const { c2s } = this.#parts.config();
     return !c2s.require_encryption || (c2s.allow_plain_tcp_on_loopback && this.transport.loopback);
   }
@@ -264,9 +262,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   #offer(): Element[] {
     this.negotiation = this.trusted ? this.#parts.login.begin(this, this.negotiation) : undefined;
-    const features = unauthenticatedFeatures(this, this.negotiation);
-    this.#negotiatesByIq = features.some((feature) => feature.getNS() === NS.registerFeature);
-    return features;
+    return unauthenticatedFeatures(this, this.negotiation);
   }
 
   get canStartTls(): boolean {
@@ -364,7 +360,7 @@ export class ClientStream implements C2sStream, StreamHandler, Swept, Entrance, 
 
   /** Whether an IQ before login may be refused, and the stream goes on. */
   mayRefuse(): boolean {
-    return this.#negotiatesByIq && ++this.#refused <= mostRefused;
+    return this.#hasExtended && ++this.#refused <= mostRefused;
   }
 
   // --- stanzas ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import { NS } from '../../stanza/ns.js';
 import type { Transport, TransportReader } from '../../transport/transport.js';
 import { type Element, el, elementOf, serialize } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
-import { type ConnectionState, type NextHome, Pipe, RelayedTransport } from '../relayed.js';
+import { type ConnectionState, type NextHome, Pipe, type PipeHeader, RelayedTransport } from '../relayed.js';
 import type { ChannelBindings } from '../sasl/binding.js';
 import { certifiedAccounts } from '../sasl/external.js';
 import { accountOf, SaslError } from '../sasl/mechanism.js';
@@ -58,8 +58,8 @@ const longestMessage = 16_384;
 const noBindings: ChannelBindings = { channelBindingTypes: [], channelBinding: () => undefined };
 
 const connection = {
-  kind: z.enum(['tcp', 'tls', 'websocket']),
-  framing: z.enum(['stream', 'websocket']),
+  kind: z.enum(['tcp', 'tls', 'websocket', 'bosh']),
+  framing: z.enum(['stream', 'websocket', 'bosh']),
   secure: z.boolean(),
   loopback: z.boolean(),
   remoteAddress: z.string(),
@@ -84,6 +84,8 @@ const schema = z.object({
 export class Gateway {
   readonly #parts: GatewayParts;
   readonly #pipes = new Set<Pipe>();
+  /** Streams whose gateways have not been told yet where they go on. */
+  readonly #leaving = new Set<RelayedTransport>();
 
   constructor(parts: GatewayParts) {
     this.#parts = parts;
@@ -92,6 +94,11 @@ export class Gateway {
   /** Streams relayed to other nodes. */
   get size(): number {
     return this.#pipes.size;
+  }
+
+  /** Streams of other nodes whose sessions have moved, and whose gateways have not been told yet. */
+  get leaving(): number {
+    return this.#leaving.size;
   }
 
   /** This node stops: closes relayed streams, so that their clients connect to another node. */
@@ -125,14 +132,15 @@ export class Gateway {
       signsUp,
       said: [headerText(header, transport), serialize(login)],
     };
-    return { peer, opening: JSON.stringify(opening) };
+    return { peer, opening: JSON.stringify(opening), header: sentFrom(host.domain) };
   }
 
   /** Starts the relay to the home. Everything the connection receives from now on goes to the returned pipe. */
-  open({ peer, opening }: HandOver, transport: Transport): Pipe {
+  open({ peer, opening, header }: HandOver, transport: Transport): Pipe {
     let pipe: Pipe | undefined;
     this.#parts.open(peer, opening, (relay) => {
       pipe = new Pipe(transport, relay, {
+        header,
         over: (over) => this.#pipes.delete(over),
         moved: (connection, to, chunks, state) => this.#goOn(connection, to, chunks, state),
       });
@@ -147,9 +155,18 @@ export class Gateway {
    * everything that the session has not handled.
    */
   follow(transport: Transport, to: NextHome, handOver: (reader: TransportReader) => void): void {
-    if (transport instanceof RelayedTransport)
-      handOver(transport.leaveFor(to, (rest) => this.#abandon(transport, to, rest)));
-    else handOver(this.open({ peer: to.peer, opening: openingOf(transport, to) }, transport).reader);
+    if (transport instanceof RelayedTransport) this.#leave(transport, to, handOver);
+    else handOver(this.open(sessionAt(to, transport), transport).reader);
+  }
+
+  #leave(transport: RelayedTransport, to: NextHome, handOver: (reader: TransportReader) => void): void {
+    this.#leaving.add(transport);
+    const gone = (): void => void this.#leaving.delete(transport);
+    const lost = (rest: readonly Buffer[]): void => {
+      gone();
+      this.#abandon(transport, to, rest);
+    };
+    handOver(transport.leaveFor(to, lost, gone));
   }
 
   /** The connection was lost before it could follow: the new home does not wait for it. */
@@ -165,17 +182,13 @@ export class Gateway {
 
   /** The session of a relayed stream has moved to another node, or to this one. */
   #goOn(transport: Transport, to: NextHome, chunks: readonly Buffer[], { hasEnded, isClosed }: ConnectionState): void {
-    let pipe: Pipe | undefined;
     if (this.#parts.isSelf(to.peer)) this.#parts.arrived(transport, to.ticket);
-    else {
-      pipe = this.open({ peer: to.peer, opening: openingOf(transport, to) }, transport);
-      transport.reader = pipe.reader;
-    }
+    else transport.reader = this.open(sessionAt(to, transport), transport).reader;
     const { reader } = transport;
     for (const chunk of chunks) reader.received(chunk);
     if (hasEnded) reader.ended();
     if (isClosed) reader.closed();
-    if (reader.hasPaused !== true && pipe?.isPaused !== true) transport.resume();
+    if (reader.hasPaused !== true) transport.resume();
   }
 
   /** Takes over a stream from another node. Throws ZodError if the opening is invalid. */
@@ -207,7 +220,11 @@ export class Gateway {
 export interface HandOver {
   readonly peer: RelayPeer;
   readonly opening: string;
+  readonly header: PipeHeader;
 }
+
+/** Our header was sent before the login. */
+const sentFrom = (from: string | undefined): PipeHeader => ({ isSent: true, ns: NS.client, from, version: '1.0' });
 
 /** Whether a login lacks the client's first message, which the server must request. */
 export function lacksFirstMessage(item: TopLevel): boolean {
@@ -266,6 +283,13 @@ function described({ kind, framing, secure, loopback, remoteAddress }: Transport
 const openingOf = (transport: Transport, { ticket }: NextHome): string =>
   JSON.stringify({ ...described(transport), ticket } satisfies z.input<typeof movedSchema>);
 
+/** A session has no further header. */
+const sessionAt = (to: NextHome, transport: Transport): HandOver => ({
+  peer: to.peer,
+  opening: openingOf(transport, to),
+  header: sentFrom(undefined),
+});
+
 /** The client's header, with its namespace prefixes, which later elements may use. */
 export function headerText(
   { attrs, defaultNs, prefix = 'stream', prefixes }: StreamOpen,
@@ -273,7 +297,7 @@ export function headerText(
 ): string {
   const { to, from, version, 'xml:lang': lang } = attrs;
   const attributes = { to, from, version, 'xml:lang': lang };
-  if (framing === 'websocket') return serialize(el('open', { xmlns: NS.framing, ...attributes }));
+  if (framing !== 'stream') return serialize(el('open', { xmlns: NS.framing, ...attributes }));
   const declared = Object.fromEntries(
     Object.entries(prefixes)
       .filter(([name]) => name !== prefix && name !== 'xml')

@@ -9,6 +9,7 @@ import { NS } from '../../stanza/ns.js';
 import { type Element, el, elementOf } from '../../xml/element.js';
 import type { TopLevel } from '../../xml/reader.js';
 import { increment, type StreamCounts } from '../counts.js';
+import { isForNow } from '../handler.js';
 import { type ChannelBindings, noBindings } from '../sasl/binding.js';
 import {
   type ClientCertificate,
@@ -87,8 +88,9 @@ export class Login {
     try {
       await this.#step(stream, negotiation, item);
     } catch (error) {
-      if (!(error instanceof SaslError)) throw error;
-      await this.#failed(stream, negotiation, item.ns, error);
+      const failure = isForNow(error) ? new SaslError('temporary-auth-failure', 'Try again later.') : error;
+      if (!(failure instanceof SaslError)) throw error;
+      await this.#failed(stream, negotiation, item.ns, failure);
     }
   }
 

@@ -65,7 +65,7 @@ export interface C2sStream extends StreamInfo, Outlet, Link, Connection {
   readonly header: StreamOpen | undefined;
   /** When the connection was accepted, in ms. */
   readonly connectedAt: number;
-  readonly xml: Pick<XmlStream, 'freeze' | 'thaw' | 'canHandOver' | 'handOver'>;
+  readonly xml: Pick<XmlStream, 'freeze' | 'thaw' | 'canHandOver' | 'handOver' | 'silence' | 'buckets'>;
   /** The session has moved from another node, and the connection with it. */
   follows(session: Session, sm: Sm | undefined): void;
   /** The stream resumes an earlier session. */

@@ -3,6 +3,8 @@
  * get about equally many senders, and a new or closed connection moves only its own senders.
  */
 
+import { fnv1a } from '../../../storage/hash.js';
+
 export interface Place {
   /** A unique number. */
   readonly number: number;
@@ -11,7 +13,7 @@ export interface Place {
 /** The place of a sender, always the same for the same places. Returns undefined if there are none. */
 export function placeOf<P extends Place>(places: readonly P[], sender: string): P | undefined {
   if (places.length < 2) return places[0];
-  const hash = hashOf(sender);
+  const hash = fnv1a(sender);
   let best: P | undefined;
   let highest = -1;
   for (const place of places) {
@@ -22,13 +24,6 @@ export function placeOf<P extends Place>(places: readonly P[], sender: string): 
     }
   }
   return best;
-}
-
-/** FNV-1a over UTF-16 units. */
-function hashOf(text: string): number {
-  let hash = 0x811c9dc5;
-  for (let at = 0; at < text.length; at++) hash = Math.imul(hash ^ text.charCodeAt(at), 0x01000193);
-  return hash;
 }
 
 /** The finalizer of MurmurHash3: each input bit changes about half of the output bits. */

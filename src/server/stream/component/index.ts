@@ -48,7 +48,7 @@ export class Components {
       },
       gone: (event) => {
         for (const host of parts.hosts()) {
-          host.unanswered((to) => to.domain === event.domain);
+          host.asks.unanswered((to) => to.domain === event.domain);
           void host.emit('componentGone', event);
         }
       },

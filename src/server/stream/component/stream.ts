@@ -19,7 +19,7 @@ import { Stanza, stanzaName } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';
 import { el } from '../../xml/element.js';
 import { isUnreadable, type StreamOpen, type TopLevel } from '../../xml/reader.js';
-import type { Allowance, StreamHandler, StreamParts } from '../handler.js';
+import { type Allowance, lateCloseMs, type StreamHandler, type StreamParts } from '../handler.js';
 import type { PeerGateway } from '../peer-gateway.js';
 import type { Throttle } from '../sasl/throttle.js';
 import { XmlStream } from '../stream.js';
@@ -45,8 +45,6 @@ const allowance: Allowance = {
   isShared: true,
 };
 
-/** How long a component has to close its half after a login timeout. */
-const lateCloseMs = 2000;
 /** Delay of the answer to a handshake that is refused unchecked. */
 const lockoutDelayMs = 1000;
 

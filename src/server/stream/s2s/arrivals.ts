@@ -5,7 +5,7 @@
 import { Jid } from '../../address/jid.js';
 import { monotonic } from '../../clock.js';
 import type { Maybe } from '../../maybe.js';
-import type { Admission, Entrance } from '../../routing/admission.js';
+import type { Addresses, Admission, Entrance } from '../../routing/admission.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Awaited, Origin } from '../../routing/passage.js';
 import { type StanzaError, StreamError } from '../../stanza/errors.js';
@@ -43,8 +43,8 @@ export class Arrivals implements Entrance, Origin {
   readonly #xml: XmlStream;
   /** The authenticated pairs, as "from to". */
   readonly #pairs = new Set<string>();
-  /** The authenticated remote domains. */
-  readonly #domains = new Set<string>();
+  /** The authenticated remote domains, each with the local ones that it may send to. */
+  readonly #domains = new Map<string, Set<string>>();
 
   constructor(parts: ArrivalsParts, xml: XmlStream) {
     this.#parts = parts;
@@ -58,8 +58,10 @@ export class Arrivals implements Entrance, Origin {
 
   /** From now on, stanzas from the one domain to the other are accepted. */
   prove(from: string, to: string): void {
-    this.#pairs.add(keyOf(from, to));
-    this.#domains.add(from);
+    this.#pairs.add(`${from} ${to}`);
+    const locals = this.#domains.get(from);
+    if (locals === undefined) this.#domains.set(from, new Set([to]));
+    else locals.add(to);
   }
 
   /** Whether a remote domain is authenticated. */
@@ -68,7 +70,7 @@ export class Arrivals implements Entrance, Origin {
   }
 
   has(from: string, to: string): boolean {
-    return this.#pairs.has(keyOf(from, to));
+    return this.#domains.get(from)?.has(to) === true;
   }
 
   /** Handles a stanza. Throws StreamError. */
@@ -82,18 +84,18 @@ export class Arrivals implements Entrance, Origin {
     }
     if (item.ns !== NS.server || stanzaName(item.name) === undefined) throw new StreamError('unsupported-stanza-type');
     const { attrs } = item;
-    const to = Jid.tryParse(attrs.to ?? '')?.domain;
-    const from = Jid.tryParse(attrs.from ?? '')?.domain;
+    const addresses = { from: Jid.tryParse(attrs.from ?? ''), to: Jid.tryParse(attrs.to ?? '') };
+    const { from, to } = addresses;
     // Missing and malformed addresses, and senders that are not proved, are rejected by admission.
-    const isProved = from === undefined || to === undefined || this.has(from, to);
-    if (!isProved && this.#domains.has(from!))
+    const locals = from && this.#domains.get(from.domain);
+    if (locals !== undefined && to !== undefined && !locals.has(to.domain))
       throw new StreamError('not-authorized', 'The pair of domains is not authenticated.');
     if (this.#isStopped) return;
     const { sm } = this;
     this.lastAt = monotonic();
     this.#counting = sm;
     sm?.received.begin();
-    const stanza = this.#admit(item);
+    const stanza = this.#admit(item, addresses);
     if (stanza !== undefined) {
       this.count++;
       this.#parts.domains.received(stanza.from!.domain);
@@ -125,9 +127,9 @@ export class Arrivals implements Entrance, Origin {
     await this.#counting?.received.whenCaughtUp();
   }
 
-  #admit(item: TopLevel): Stanza | undefined {
+  #admit(item: TopLevel, addresses: Addresses): Stanza | undefined {
     try {
-      return this.#parts.admission.admit(item, this);
+      return this.#parts.admission.admit(item, this, addresses);
     } catch (error) {
       this.#counting?.received.rejected();
       throw error;
@@ -157,5 +159,3 @@ export class Arrivals implements Entrance, Origin {
     this.#counting?.received.waitFor(done);
   }
 }
-
-const keyOf = (from: string, to: string): string => `${from} ${to}`;

@@ -28,15 +28,25 @@ export interface CarrierEvents {
 /** The carriers that are open, by the pair "from to" that they carry. */
 export class Carriers {
   readonly #all = new Map<string, Set<Carrier>>();
+  /** The pairs of each. */
+  readonly #keys = new Map<Carrier, Set<string>>();
 
   add(key: string, carrier: Carrier): void {
     const same = this.#all.get(key);
     if (same === undefined) this.#all.set(key, new Set([carrier]));
     else same.add(carrier);
+    const keys = this.#keys.get(carrier);
+    if (keys === undefined) this.#keys.set(carrier, new Set([key]));
+    else keys.add(key);
   }
 
   delete(carrier: Carrier): void {
-    for (const [key, same] of this.#all) if (same.delete(carrier) && same.size === 0) this.#all.delete(key);
+    for (const key of this.#keys.get(carrier) ?? []) {
+      const same = this.#all.get(key)!;
+      same.delete(carrier);
+      if (same.size === 0) this.#all.delete(key);
+    }
+    this.#keys.delete(carrier);
   }
 
   /** The latest one of the pair. */

@@ -269,6 +269,7 @@ export class Delivery implements Task {
     this.#phase = 'open';
     this.#lastSent = this.#parts.now();
     stream.xml.establish();
+    stream.settled();
     this.#parts.opened(stream);
     this.send(stream);
   }

@@ -17,7 +17,7 @@ import type { Transport } from '../../transport/transport.js';
 import { type Element, el, elementOf } from '../../xml/element.js';
 import type { StreamOpen, TopLevel } from '../../xml/reader.js';
 import { catchesUp } from '../catching-up.js';
-import { demandVersion, type StreamHandler, type StreamParts } from '../handler.js';
+import { demandVersion, lateCloseMs, type StreamHandler, type StreamParts } from '../handler.js';
 import type { PeerGateway } from '../peer-gateway.js';
 import { authenticateServer } from '../sasl/external.js';
 import { SaslError } from '../sasl/mechanism.js';
@@ -33,7 +33,7 @@ import type { Policy } from './policy.js';
 import type { ServerSessions } from './sessions.js';
 import { acknowledgesAhead, isAcknowledging, type ServerSm, sendFrom } from './sm.js';
 import type { Verdict } from './verification.js';
-import { lateCloseMs, Visit, type Visits } from './visits.js';
+import { Visit, type Visits } from './visits.js';
 
 export interface IncomingParts extends StreamParts, ArrivalsParts {
   config(): Config;
@@ -186,9 +186,9 @@ export class IncomingStream implements StreamHandler, Carrier {
       return;
     }
     if (!this.xml.isEstablished) throw new StreamError('not-authorized');
-    const handled = this.#arrivals.take(item);
+    // Before its answer, which would open a stream of our own.
     this.#carry();
-    return handled;
+    return this.#arrivals.take(item);
   }
 
   /** Stanzas that are sent again after a resumption are written at once. */
@@ -204,6 +204,9 @@ export class IncomingStream implements StreamHandler, Carrier {
   }
   drained(): void {
     if (this.#isCarrying) this.#parts.carriers.hasRoom(this);
+  }
+  closing(): void {
+    this.#arrivals.sm?.closing();
   }
   closed(error: StreamError | undefined): void {
     this.visit.closed(error);
@@ -519,7 +522,7 @@ export class IncomingStream implements StreamHandler, Carrier {
       const fault = this.visit.check();
       if (fault !== undefined) this.close(fault);
       // The peer should close an idle stream first; this one seems to be abandoned.
-      if (now - Math.max(xml.lastRead, this.#lastSent) >= 2000 * s2s.idle_seconds)
+      if (now - Math.max(xml.silence.lastRead, this.#lastSent) >= 2000 * s2s.idle_seconds)
         this.close(new StreamError('connection-timeout'));
     } else if (now - this.#connectedAt >= limits.login_deadline_seconds * 1000 * (this.#pending.size > 0 ? 2 : 1)) {
       this.#parts.limitHit('login_deadline_seconds');

@@ -2,6 +2,7 @@
  * An outgoing stream to another server (RFC 6120). It negotiates TLS and checks the certificate; its task then takes over:
  * delivery of stanzas (delivery.ts), or verification of one dialback key (verification.ts).
  */
+import { monotonic } from '../../clock.js';
 import type { Config } from '../../config/schema.js';
 import type { Maybe } from '../../maybe.js';
 import { StanzaError, type StreamError } from '../../stanza/errors.js';
@@ -54,6 +55,17 @@ const blameless = [
   'system-shutdown',
 ];
 
+/** A place that says so little for so long is given up for the next one, in ms; at most a third of the deadline. */
+const silentPlaceMs = 5000;
+
+/** An attempt to open a stream. */
+export interface Attempt {
+  /** When it began, in ms of the monotonic clock: there is one deadline for all places. */
+  readonly since: number;
+  /** The stream is usable, or the attempt has ended: others may begin. Called at least once. */
+  settled(): void;
+}
+
 /** The purpose of a stream. */
 export interface Task {
   /** Called with the peer's features once TLS is up and the certificate is checked, and again after each restart. */
@@ -85,12 +97,13 @@ export class OutgoingStream implements StreamHandler {
   hasDialback = false;
   readonly #parts: OutgoingParts;
   readonly #task: Task;
-  /** In ms of the monotonic clock. */
-  readonly openedAt: number;
+  readonly #attempt: Attempt;
   /** The current step of the negotiation, until the stream is established. */
   step: Step = 'tls';
   /** Tries the next place of the domain instead. Undefined if there is none, or once this one has proved itself. */
   #another: (() => void) | undefined;
+  /** When this place was connected, in ms. */
+  readonly #connectedAt = monotonic();
   #awaitsTls = false;
   #isEnded = false;
   /** The peer's stream error blames us. */
@@ -103,16 +116,26 @@ export class OutgoingStream implements StreamHandler {
     parts: OutgoingParts,
     pair: Pair,
     task: Task,
-    openedAt: number,
+    attempt: Attempt,
     another?: () => void,
   ) {
     this.#another = another;
     this.pair = pair;
     this.#parts = parts;
     this.#task = task;
-    this.openedAt = openedAt;
+    this.#attempt = attempt;
     this.xml = new XmlStream(transport, this, parts);
     this.begin();
+  }
+
+  /** In ms of the monotonic clock. */
+  get openedAt(): number {
+    return this.#attempt.since;
+  }
+
+  /** The task can use the stream: other streams may be opened. */
+  settled(): void {
+    this.#attempt.settled();
   }
 
   /** Sends the stream header, initially and after each restart. */
@@ -214,6 +237,9 @@ export class OutgoingStream implements StreamHandler {
     this.#isBlamed = !names.some((name) => blameless.includes(name));
     this.#isUnknown = names.includes('host-unknown');
   }
+  closing(): void {
+    this.#task.sm?.closing();
+  }
   closed(error: StreamError | undefined): void {
     const how = error !== undefined || this.#isBlamed ? 'failed' : 'closed';
     // XEP-0220 §2.5.
@@ -266,8 +292,17 @@ export class OutgoingStream implements StreamHandler {
   #end(reason: StanzaError, how: StreamEnd): void {
     if (this.#isEnded) return;
     this.#isEnded = true;
-    if (this.#another !== undefined) this.#another();
-    else this.#task.ended(reason, how);
+    if (this.#another !== undefined) {
+      this.#another();
+      return;
+    }
+    this.settled();
+    this.#task.ended(reason, how);
+  }
+
+  /** How long this place may take to prove itself if there is another, in ms. */
+  get #placeMs(): number {
+    return Math.min(silentPlaceMs, (this.#parts.config().limits.login_deadline_seconds * 1000) / 3);
   }
 
   /** Called once a second. `now` is in ms of the monotonic clock. */
@@ -290,6 +325,9 @@ export class OutgoingStream implements StreamHandler {
       // There is one deadline for all places.
       this.#another = undefined;
       this.fail('The server did not answer in time.');
+    } else if (this.#another !== undefined && now - this.#connectedAt >= this.#placeMs) {
+      this.fail('The server did not answer in time; there are others.');
+      xml.abandon();
     }
   }
 }

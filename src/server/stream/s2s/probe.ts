@@ -57,6 +57,8 @@ export interface PlaceReport {
   readonly address: string;
   readonly port: number;
   readonly directTls: boolean;
+  /** The name in the ClientHello, if it is not the domain. */
+  readonly servername: string | null;
   stage: Stage;
   connectMs: number | null;
   tls: TlsFacts | null;
@@ -171,7 +173,12 @@ export class Prober {
 
   async #test(pair: Pair, report: PlaceReport, deadline: number): Promise<void> {
     const { now } = this.#parts;
-    const place: Place = { address: report.address, port: report.port, isDirectTls: report.directTls };
+    const place: Place = {
+      address: report.address,
+      port: report.port,
+      isDirectTls: report.directTls,
+      ...(report.servername !== null && { servername: report.servername }),
+    };
     const startedAt = now();
     report.stage = 'connection';
     let connection: ProbeConnection;
@@ -209,7 +216,7 @@ export class Prober {
         certifies: () => true,
         closed: (stream) => void this.#streams.delete(stream),
       };
-      const stream = new ProbeStream(connection, parts, pair, task, this.#parts.now());
+      const stream = new ProbeStream(connection, parts, pair, task, { since: this.#parts.now(), settled() {} });
       stream.report = report;
       this.#streams.add(stream);
       const left = Math.max(1, deadline - this.#parts.now());
@@ -348,10 +355,11 @@ class Attempt implements Task {
   }
 }
 
-const newReport = ({ address, port, isDirectTls }: Place): PlaceReport => ({
+const newReport = ({ address, port, isDirectTls, servername }: Place): PlaceReport => ({
   address,
   port,
   directTls: isDirectTls,
+  servername: servername ?? null,
   stage: 'untried',
   connectMs: null,
   tls: null,

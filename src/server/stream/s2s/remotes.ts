@@ -3,10 +3,10 @@
  * Stanzas queue until the stream is established; the queues are bounded per pair and in total. If no stream can be
  * established, the queue is refused, and the pair backs off exponentially: until then its stanzas are refused at once.
  */
-import { Recent } from '../../../storage/recent.js';
 import type { Jid } from '../../address/jid.js';
 import { monotonic } from '../../clock.js';
 import { Portions } from '../../limits/portions.js';
+import type { Turns } from '../../limits/turns.js';
 import { Outbox, type OutboxBudget, type Parcel } from '../../routing/outbox.js';
 import type { Origin } from '../../routing/passage.js';
 import type { Destination } from '../../routing/router.js';
@@ -14,12 +14,13 @@ import { StanzaError, StreamError } from '../../stanza/errors.js';
 import type { Stanza } from '../../stanza/stanza.js';
 import type { Transport } from '../../transport/transport.js';
 import type { ArrivalsParts } from './arrivals.js';
+import { BackOffs } from './back-off.js';
 import { type Carrier, type CarrierEvents, Carriers } from './carriers.js';
 import { Delivery, outboxBounds } from './delivery.js';
 import type { DialbackClaim, DialbackKeys } from './dialback.js';
 import type { DomainCounts, Step } from './domains.js';
 import { isoTime, type Pause, type ServerStream, stateOf, tlsFacts } from './inspection.js';
-import { type OutgoingParts, OutgoingStream, type Pair, type StreamEnd, type Task } from './outgoing.js';
+import { type Attempt, type OutgoingParts, OutgoingStream, type Pair, type StreamEnd, type Task } from './outgoing.js';
 import { denied } from './policy.js';
 import { type Place, UnresolvedError } from './resolve.js';
 import { type ServerSm, unknownFate } from './sm.js';
@@ -28,6 +29,8 @@ import { type Verdict, Verification } from './verification.js';
 export interface RemotesParts extends Omit<OutgoingParts, 'closed'> {
   readonly keys: DialbackKeys;
   readonly domains: DomainCounts;
+  /** When streams are opened. */
+  readonly turns: Turns;
   /** Where stanzas go that arrive over a bidirectional stream. */
   readonly arrivals: ArrivalsParts;
   /**
@@ -38,22 +41,15 @@ export interface RemotesParts extends Omit<OutgoingParts, 'closed'> {
     pair: Pair,
     places?: readonly Place[],
   ): Promise<{ readonly transport: Transport; readonly rest: readonly Place[] }>;
+  /** Calls `go` right before the output of this turn is sent. */
+  beforeFlush(go: () => void): void;
   /** Returns a stanza to its sender with an error. Never throws. */
   refuse(stanza: Stanza, error: StanzaError): void;
 }
 
-/** The first and the longest back-off after a failure, in ms. Up to half of it is jitter. */
-const firstBackOff = 4000;
-const longestBackOff = 300_000;
-/** How many pairs may be in back-off. Pairs that are evicted may connect again. */
-const mostBackOffs = 10_000;
-
-interface BackOff {
-  readonly pair: Pair;
-  readonly failures: number;
-  readonly until: number;
-  readonly reason: StanzaError;
-}
+/** Whose turn it is to have a stream opened if no user has sent the stanza: no addresses. */
+const ourselves = ' ourselves';
+const dialbacks = ' dialbacks';
 
 /** Pauses between attempts to connect again after a stream was lost, in ms. Up to half is jitter. */
 const firstPause = 500;
@@ -91,7 +87,9 @@ interface Route {
 export class Remotes implements Destination, CarrierEvents {
   readonly #parts: RemotesParts;
   readonly #routes = new Map<string, Route>();
-  readonly #backOffs = new Recent<BackOff>(mostBackOffs);
+  /** The route of the latest stanza: the next one often takes it too. */
+  #latest: Route | undefined;
+  readonly #backOffs = new BackOffs();
   readonly #streams = new Set<OutgoingStream>();
   readonly #budget: OutboxBudget;
   readonly #carriers = new Carriers();
@@ -99,6 +97,8 @@ export class Remotes implements Destination, CarrierEvents {
   readonly #carried = new Map<Carrier, Set<Route>>();
   /** Streams that are being opened for a user's stanza, by user: one user can never use up all. */
   readonly #opening: Portions;
+  /** Ends the attempts to open a stream that wait for their turn. */
+  readonly #waiting = new Set<() => void>();
   #verifications = 0;
   #isClosed = false;
 
@@ -132,7 +132,10 @@ export class Remotes implements Destination, CarrierEvents {
     }
     // A room or another service speaks to many domains at once, after a restart for example.
     const user = origin.session !== undefined || origin.isUsers === true ? from.bare : undefined;
-    this.#routeFor({ from: from.domain, to: to.domain }, user).outbox.receive(stanza, origin);
+    const latest = this.#latest?.pair;
+    if (latest === undefined || latest.from !== from.domain || latest.to !== to.domain)
+      this.#latest = this.#routeFor({ from: from.domain, to: to.domain }, user);
+    this.#latest!.outbox.receive(stanza, origin);
   }
 
   room(to: Jid): Promise<void> | undefined {
@@ -149,8 +152,8 @@ export class Remotes implements Destination, CarrierEvents {
     const known = this.#routes.get(key);
     if (known !== undefined) return known;
     const carrier = this.#carriers.of(key);
-    const backOff = carrier === undefined ? this.#backOffs.get(key) : undefined;
-    if (backOff !== undefined && monotonic() < backOff.until) throw backOff.reason;
+    const reason = carrier === undefined ? this.#backOffs.reason(pair) : undefined;
+    if (reason !== undefined) throw reason;
     const { s2s } = this.#parts.config();
     const opener = carrier === undefined ? user : undefined;
     const isFull = this.#isClosed || this.#routes.size >= s2s.streams;
@@ -180,13 +183,13 @@ export class Remotes implements Destination, CarrierEvents {
       pause: undefined,
     };
     this.#routes.set(key, route);
-    if (carrier === undefined) void this.#connect(route);
+    if (carrier === undefined) this.#connect(route);
     else this.#attach(route, carrier);
     return route;
   }
 
   #outbox(filled: () => void, sent: () => void): Outbox {
-    const { limitHit, refuse } = this.#parts;
+    const { limitHit, refuse, beforeFlush } = this.#parts;
     return new Outbox({
       bounds: () => outboxBounds(this.#parts.config()),
       budget: this.#budget,
@@ -194,6 +197,7 @@ export class Remotes implements Destination, CarrierEvents {
       refuse,
       sent,
       filled,
+      defer: beforeFlush,
     });
   }
 
@@ -204,8 +208,7 @@ export class Remotes implements Destination, CarrierEvents {
 
   // --- streams ----------------------------------------------------------------------------------------------------
 
-  /** Never rejects. */
-  async #connect(route: Route): Promise<void> {
+  #connect(route: Route): void {
     const { keys, config, arrivals, policy } = this.#parts;
     const delivery: Delivery = new Delivery({
       outbox: route.outbox,
@@ -218,13 +221,14 @@ export class Remotes implements Destination, CarrierEvents {
       opened: (stream) => {
         route.open = { stream, delivery, since: monotonic() };
         this.#isOpened(route);
-        this.#backOffs.delete(keyOf(route.pair));
+        this.#backOffs.over(route.pair);
       },
       ended: (reason, how) => this.#ended(route, delivery, reason, how),
     });
     route.last = undefined;
     route.step = 'connection';
-    await this.#open(
+    this.#openInTurn(
+      route.opener ?? ourselves,
       route.pair,
       delivery,
       (stream) => {
@@ -236,20 +240,41 @@ export class Remotes implements Destination, CarrierEvents {
     );
   }
 
-  /**
-   * Opens a stream for a task. If TLS fails at one place of the domain, the others are tried. If all fail, the task ends.
-   * `connected` and `failed` report the connection. Never rejects.
-   */
-  async #open(
+  /** Opens a stream for a task when it is the holder's turn. `connected` and `failed` report the connection. */
+  #openInTurn(
+    holder: string,
     pair: Pair,
     task: Task,
     connected: (stream: OutgoingStream) => void = () => {},
     failed: (step: Step) => void = () => {},
-    openedAt = monotonic(),
+  ): void {
+    const end = () => {
+      withdraw();
+      this.#waiting.delete(end);
+      task.ended(new StanzaError('remote-server-timeout'), 'lost');
+    };
+    this.#waiting.add(end);
+    const withdraw = this.#parts.turns.take(holder, (settled) => {
+      this.#waiting.delete(end);
+      void this.#open(pair, task, connected, failed, { since: monotonic(), settled });
+    });
+  }
+
+  /**
+   * Opens a stream for a task. If TLS fails at one place of the domain, the others are tried. If all fail, the task ends.
+   * Never rejects.
+   */
+  async #open(
+    pair: Pair,
+    task: Task,
+    connected: (stream: OutgoingStream) => void,
+    failed: (step: Step) => void,
+    attempt: Attempt,
     places?: readonly Place[],
   ): Promise<void> {
     // It may have been allowed when the stanza was queued, or before a pause.
     if (this.#parts.policy.denies(pair.from, pair.to)) {
+      attempt.settled();
       task.ended(denied(), 'lost');
       return;
     }
@@ -259,15 +284,15 @@ export class Remotes implements Destination, CarrierEvents {
     } catch (error) {
       this.#parts.log.info({ domain: pair.to, err: error }, 'connection to another server failed');
       failed(error instanceof UnresolvedError ? 'dns' : 'connection');
+      attempt.settled();
       const isNone = error instanceof UnresolvedError && error.reason !== 'unknown';
       task.ended(new StanzaError(isNone ? 'remote-server-not-found' : 'remote-server-timeout'), 'lost');
       return;
     }
     const closed = (stream: OutgoingStream) => void this.#streams.delete(stream);
     const { transport, rest } = dialed;
-    const another =
-      rest.length === 0 ? undefined : () => void this.#open(pair, task, connected, failed, openedAt, rest);
-    const stream = new OutgoingStream(transport, { ...this.#parts, closed }, pair, task, openedAt, another);
+    const another = rest.length === 0 ? undefined : () => void this.#open(pair, task, connected, failed, attempt, rest);
+    const stream = new OutgoingStream(transport, { ...this.#parts, closed }, pair, task, attempt, another);
     this.#streams.add(stream);
     connected(stream);
     if (this.#isClosed) stream.close(new StreamError('system-shutdown'));
@@ -291,9 +316,14 @@ export class Remotes implements Destination, CarrierEvents {
       route.attempts = 0;
     }
     const isNeeded = route.resumes !== undefined || route.outbox.isWaiting;
-    if (isNeeded && !isDenied && this.#mayReconnect(route, delivery)) this.#reconnect(route);
+    // The server cannot be reached, but reaches us.
+    const carrier = wasOpen || isDenied ? undefined : this.#carriers.of(keyOf(route.pair));
+    if (carrier !== undefined && route.resumes === undefined) this.#attach(route, carrier);
+    else if (isNeeded && !isDenied && this.#mayReconnect(route, delivery)) this.#reconnect(route);
     else {
-      const hasFailed = !isDenied && (!wasOpen || delivery.isOverdue);
+      // A server that closes a stream which is not needed any more, as when it stops, may be asked again at once.
+      const isRefused = !wasOpen && (isNeeded || how !== 'closed');
+      const hasFailed = !isDenied && (isRefused || delivery.isOverdue);
       this.#giveUp(route, reason, hasFailed, delivery.isOverdue ? 'acknowledgement' : undefined);
     }
   }
@@ -326,14 +356,14 @@ export class Remotes implements Destination, CarrierEvents {
   #reconnect(route: Route): void {
     const longest = Math.min(firstPause * 2 ** (route.attempts - 1), longestPause);
     if (route.attempts++ === 0) {
-      void this.#connect(route);
+      this.#connect(route);
       return;
     }
     route.last = undefined;
     route.pause = setTimeout(
       () => {
         route.pause = undefined;
-        void this.#connect(route);
+        this.#connect(route);
       },
       longest * (0.5 + Math.random() / 2),
     ).unref();
@@ -343,11 +373,9 @@ export class Remotes implements Destination, CarrierEvents {
     const key = keyOf(route.pair);
     clearTimeout(route.pause);
     this.#routes.delete(key);
+    if (this.#latest === route) this.#latest = undefined;
     if (hasFailed) {
-      const failures = (this.#backOffs.get(key)?.failures ?? 0) + 1;
-      const longest = Math.min(firstBackOff * 2 ** (failures - 1), longestBackOff);
-      const until = monotonic() + longest * (0.5 + Math.random() / 2);
-      this.#backOffs.set(key, { pair: route.pair, failures, until, reason });
+      this.#backOffs.failed(route.pair, reason);
       this.#parts.domains.failed(route.pair.to, step, true);
     }
     route.resumes?.refuseAll(reason);
@@ -415,7 +443,7 @@ export class Remotes implements Destination, CarrierEvents {
     const routes = this.#carried.get(carrier);
     if (routes === undefined) this.#carried.set(carrier, new Set([route]));
     else routes.add(route);
-    this.#backOffs.delete(keyOf(route.pair));
+    this.#backOffs.over(route.pair);
     carrier.send(route.outbox);
   }
 
@@ -440,7 +468,7 @@ export class Remotes implements Destination, CarrierEvents {
     try {
       return await new Promise<Verdict>((resolve) => {
         const task = new Verification(claim, key, resolve);
-        void this.#open({ from: claim.receiving, to: claim.originating }, task);
+        this.#openInTurn(dialbacks, { from: claim.receiving, to: claim.originating }, task);
       });
     } finally {
       this.#verifications--;
@@ -479,17 +507,7 @@ export class Remotes implements Destination, CarrierEvents {
 
   /** Pairs of a remote domain that are in back-off. */
   pauses(domain: string): Pause[] {
-    const now = monotonic();
-    return this.#backOffsOf(domain)
-      .filter(({ until }) => until > now)
-      .map(({ pair: { from, to }, failures, until, reason: { condition, text } }) => ({
-        local: from,
-        remote: to,
-        failures,
-        condition,
-        text: text ?? null,
-        until: isoTime(until),
-      }));
+    return this.#backOffs.describe(domain);
   }
 
   /**
@@ -497,11 +515,7 @@ export class Remotes implements Destination, CarrierEvents {
    * failures still count, in case it can connect to us but we cannot connect to it.
    */
   isBack(domain: string): void {
-    for (const backOff of this.#backOffsOf(domain)) this.#backOffs.set(keyOf(backOff.pair), { ...backOff, until: 0 });
-  }
-
-  #backOffsOf(domain: string): BackOff[] {
-    return [...this.#backOffs.values()].filter(({ pair }) => pair.to === domain);
+    this.#backOffs.isBack(domain);
   }
 
   /** Closes the streams to a domain and ends its back-off. Returns how many streams it closed. */
@@ -513,7 +527,7 @@ export class Remotes implements Destination, CarrierEvents {
       if (pause !== undefined) {
         clearTimeout(pause);
         route.pause = undefined;
-        void this.#connect(route);
+        this.#connect(route);
       }
       if (last === undefined || stateOf(last.stream.xml) === 'closing') continue;
       closed++;
@@ -521,7 +535,7 @@ export class Remotes implements Destination, CarrierEvents {
       if (open !== undefined) open.stream.close();
       else last.stream.abort('An administrator closed the stream.');
     }
-    for (const { pair } of this.#backOffsOf(domain)) this.#backOffs.delete(keyOf(pair));
+    this.#backOffs.clear(domain);
     return closed;
   }
 
@@ -532,15 +546,21 @@ export class Remotes implements Destination, CarrierEvents {
     for (const stream of this.#streams) stream.sweep(now);
   }
 
-  /** Resolves once the stanzas sent over open streams are acknowledged. */
-  async whenAcknowledged(): Promise<void> {
-    const open = [...this.#routes.values()].filter((route) => (route.open ?? route.carrier) !== undefined);
-    await Promise.all(open.map(({ outbox }) => outbox.whenEmpty()));
+  /** Resolves once stanzas are sent and acknowledged, or refused: all, or those that do not wait for a stream. */
+  async whenSent(which: 'all' | 'open'): Promise<void> {
+    const routes = [...this.#routes.values()].filter(({ open, carrier }) => which === 'all' || (open ?? carrier));
+    await Promise.all(routes.map(({ outbox }) => outbox.whenEmpty()));
   }
 
   /** Takes no more stanzas over bidirectional streams. Resolves once those received are handled. */
   async stopTaking(): Promise<void> {
     await Promise.all([...this.#streams].map((stream) => stream.stopTaking()));
+  }
+
+  /** Returns the stanzas of pairs without a usable stream to their senders: no stream is waited for any more. */
+  returnUnsent(): void {
+    for (const { open, carrier, outbox } of this.#routes.values())
+      if ((open ?? carrier) === undefined) outbox.refuseAll(new StanzaError('remote-server-timeout'));
   }
 
   /**
@@ -565,6 +585,7 @@ export class Remotes implements Destination, CarrierEvents {
     for (const route of this.#routes.values())
       if (route.pause !== undefined || route.waitsFor !== undefined)
         this.#giveUp(route, new StanzaError('remote-server-timeout'), false);
+    for (const end of this.#waiting) end();
     for (const stream of this.#streams) stream.close(new StreamError('system-shutdown'));
   }
 

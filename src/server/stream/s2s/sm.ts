@@ -10,6 +10,7 @@ import { StanzaError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
 import type { Stanza } from '../../stanza/stanza.js';
 import type { TopLevel } from '../../xml/reader.js';
+import { Pace } from '../pace.js';
 import type { XmlStream } from '../stream.js';
 import {
   acknowledgement,
@@ -24,9 +25,14 @@ import {
 /** Most stanzas and bytes sent ahead of their acknowledgement; at most half of the outbox. */
 const windowStanzas = 500;
 const windowBytes = 524_288;
-/** An `<r/>` is pending as long as something is unacknowledged, and there is another one at the latest after these. */
+/** While something is unacknowledged there is an `<r/>`, and another one at the latest after these. */
 const askAfterStanzas = 100;
 const askAfterBytes = 65_536;
+/**
+ * Otherwise there is one `<r/>`, and one `<a/>`, in so many ms: a TLS record, two system calls and two turns of the event
+ * loop cost more than the stanza that they are for.
+ */
+const paceMs = 5;
 
 /** A sent stanza, and the outbox that it came from. */
 interface Unacknowledged {
@@ -60,8 +66,11 @@ export class ServerSm {
   #acknowledged = 0;
   /** How many stanzas had been sent before the last `<r/>`; undefined if it was answered. */
   #asked: number | undefined;
+  #stanzasSinceAsked = 0;
   #bytesSinceAsked = 0;
   #askedAt = 0;
+  readonly #asks = new Pace(paceMs, () => this.#ask());
+  readonly #answers = new Pace(paceMs, () => this.#stream?.write(acknowledgement(this.received.h)));
   /** When stanzas were last acknowledged, became unacknowledged, or were sent again, in ms. */
   #progressAt = 0;
   /** How many connections have claimed the session to resume it. */
@@ -72,7 +81,7 @@ export class ServerSm {
     this.id = id;
     this.holdSeconds = holdSeconds;
     this.#bounds = bounds;
-    this.received = new Received((h) => this.#stream?.write(acknowledgement(h)));
+    this.received = new Received(() => this.#answers.due());
   }
 
   get stream(): XmlStream | undefined {
@@ -100,16 +109,28 @@ export class ServerSm {
   attach(stream: XmlStream, replaced: () => void = () => {}): void {
     this.#stream = stream;
     this.#replaced = replaced;
-    this.#asked = undefined;
+    this.#forgetRequests();
     this.#progressAt = monotonic();
-    this.received.forgetRequests();
   }
 
   /** The connection is gone. */
   detach(): void {
     this.#stream = undefined;
     this.#replaced = () => {};
+    this.#forgetRequests();
+  }
+
+  /** Requests of the former connection, ours and the peer's, are not answered. */
+  #forgetRequests(): void {
     this.#asked = undefined;
+    this.#asks.cancel();
+    this.#answers.cancel();
+    this.received.forgetRequests();
+  }
+
+  /** The peer closes the connection: sends an answer that is due (§4). */
+  closing(): void {
+    this.#answers.actIfDue();
   }
 
   /**
@@ -127,7 +148,7 @@ export class ServerSm {
     this.acknowledged(h);
     this.attach(stream, replaced);
     for (let at = this.#head; at < this.#sent.length; at++) stream.writeStanza(this.#sent[at]!.parcel.stanza);
-    if (this.waiting > 0) this.#ask();
+    if (this.waiting > 0) this.#asks.act();
   }
 
   // --- what we send -----------------------------------------------------------------------------------------------
@@ -148,15 +169,22 @@ export class ServerSm {
     if (this.waiting === 0) this.#progressAt = monotonic();
     this.#sent.push({ parcel, outbox });
     this.#bytes += size;
+    this.#stanzasSinceAsked++;
     this.#bytesSinceAsked += size;
     this.#stream?.writeStanza(stanza);
-    const sinceAsked = this.#asked === undefined ? 0 : distance(this.#asked, this.#sentCount);
-    if (sinceAsked >= askAfterStanzas || this.#bytesSinceAsked >= askAfterBytes) this.#ask();
+    if (this.#stanzasSinceAsked >= askAfterStanzas || this.#bytesSinceAsked >= askAfterBytes) this.#asks.act();
   }
 
-  /** Everything that can be sent now was sent. */
+  /** Everything that can be sent now was sent. An answer that is due goes with it. */
   flushed(): void {
-    if (this.#asked === undefined && this.waiting > 0) this.#ask();
+    this.#answers.actIfDue();
+    this.#askIfNeeded();
+  }
+
+  #askIfNeeded(): void {
+    if (this.#asked !== undefined || this.waiting === 0) return;
+    if (this.hasRoom) this.#asks.due();
+    else this.#asks.act();
   }
 
   get #sentCount(): number {
@@ -166,6 +194,7 @@ export class ServerSm {
   #ask(): void {
     if (this.#asked === undefined) this.#askedAt = monotonic();
     this.#asked = this.#sentCount;
+    this.#stanzasSinceAsked = 0;
     this.#bytesSinceAsked = 0;
     this.#stream?.write(request);
   }
@@ -182,8 +211,10 @@ export class ServerSm {
       parcel.sent();
     }
     if (count > 0) this.#progressAt = monotonic();
-    if (this.#head === this.#sent.length) this.#forget();
-    else if (this.#head > 64 && this.#head * 2 > this.#sent.length) {
+    if (this.#head === this.#sent.length) {
+      this.#forget();
+      this.#asks.cancel();
+    } else if (this.#head > 64 && this.#head * 2 > this.#sent.length) {
       this.#sent = this.#sent.slice(this.#head);
       this.#head = 0;
     }
@@ -191,7 +222,7 @@ export class ServerSm {
     if (this.#asked !== undefined && distance(this.#asked, h) < 0) this.#askedAt = monotonic();
     else {
       this.#asked = undefined;
-      this.flushed();
+      this.#askIfNeeded();
     }
   }
 
@@ -208,7 +239,7 @@ export class ServerSm {
   /** Whether a request has been unanswered for `ms`, and nothing else was read meanwhile. */
   isSilent(now: number, ms: number): boolean {
     if (this.#asked === undefined || this.#stream === undefined) return false;
-    return now - Math.max(this.#askedAt, this.#stream.lastRead) >= ms;
+    return now - Math.max(this.#askedAt, this.#stream.silence.lastRead) >= ms;
   }
 
   /** Whether stanzas are unacknowledged, and none was acknowledged for `ms`. */

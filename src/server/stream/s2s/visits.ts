@@ -10,7 +10,7 @@ import { Rates } from '../../limits/rates.js';
 import type { Shares } from '../../limits/shares.js';
 import { StreamError } from '../../stanza/errors.js';
 import type { Transport } from '../../transport/transport.js';
-import type { Allowance } from '../handler.js';
+import { type Allowance, lateCloseMs } from '../handler.js';
 import type { XmlStream } from '../stream.js';
 import { type Policy, serverAllowance } from './policy.js';
 
@@ -24,8 +24,6 @@ export interface VisitsParts {
   certifies(transport: Transport, domain: string): boolean;
 }
 
-/** How long a peer may take to close its half of a stream that was refused, in ms. */
-export const lateCloseMs = 2000;
 /** Refused streams whose peers have not closed their half; further ones are cut at once. */
 const mostTurnedAway = 200;
 /** Lines in the log about one network address in ten minutes. The metrics count all refusals. */
@@ -115,7 +113,9 @@ export class Visits {
     same.add(visit);
     const open = [...same].filter(({ xml }) => xml.state === 'open');
     if (open.length <= this.parts.config().s2s.incoming_streams_per_pair) return;
-    const silent = open.filter((one) => one !== visit).sort((a, b) => a.xml.lastRead - b.xml.lastRead)[0];
+    const silent = open
+      .filter((one) => one !== visit)
+      .sort((a, b) => a.xml.silence.lastRead - b.xml.silence.lastRead)[0];
     if (silent !== undefined) this.#turnAway(silent, 's2s.incoming_streams_per_pair');
   }
 

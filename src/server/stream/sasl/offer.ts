@@ -48,6 +48,13 @@ export const defaultPolicy: SaslPolicy = {
   fast: fastMechanisms,
 };
 
+/** `wanted`: without -PLUS, which belongs to each SCRAM mechanism. */
+export const policyOf = (wanted: readonly string[], plainWithoutTls: boolean): SaslPolicy => ({
+  ...defaultPolicy,
+  mechanisms: mechanismNames.filter((name) => wanted.includes(name.replace(/-PLUS$/, ''))),
+  plainWithoutTls,
+});
+
 export interface StreamAbilities {
   readonly host: string;
   readonly secure: boolean;

@@ -12,8 +12,9 @@ import { Element, el } from '../../xml/element.js';
 import type { TopLevel } from '../../xml/reader.js';
 import type { InlineBind } from '../c2s/negotiation.js';
 import type { C2sStream } from '../c2s/stream.js';
+import { catchesUp } from '../catching-up.js';
 import type { Ending } from './ending.js';
-import type { SessionsParts } from './parts.js';
+import { demandHome, type SessionsParts } from './parts.js';
 import type { Resuming } from './resuming.js';
 
 /** Longer tags are not used in the resource, in characters. */
@@ -32,6 +33,25 @@ export class Binding {
 
   /** An element on an authenticated stream without a session. */
   negotiate(stream: C2sStream, item: TopLevel): Maybe<void> {
+    return this.#inTurn(() => this.#negotiate(stream, item));
+  }
+
+  /** Runs at once, or when a new session may begin. Throws StreamError. */
+  #inTurn<T>(run: () => Maybe<T>): Maybe<T> {
+    // An earlier session of this address may be among them.
+    const restoring = this.#parts.restoring();
+    if (restoring !== undefined) return restoring.then(() => this.#inTurn(run));
+    const wait = this.#parts.returns.turn();
+    if (wait === 0) return run();
+    this.#parts.limitHit('cluster.logins_per_second');
+    if (wait === undefined)
+      throw new StreamError('resource-constraint', 'Too many clients return at once. Try again later.');
+    return new Promise<void>((resolve) => setTimeout(resolve, wait)).then(run);
+  }
+
+  #negotiate(stream: C2sStream, item: TopLevel): Maybe<void> {
+    // The connection may have closed meanwhile.
+    if (stream.phase !== 'authenticated') throw new StreamError('connection-timeout');
     // RFC 6120 §6.4.6, §7.1: only binding is allowed now.
     if (item.ns !== NS.client || item.name !== 'iq') throw new StreamError('not-authorized', 'Bind a resource first.');
     const stanza = Stanza.fromTopLevel(item);
@@ -40,7 +60,8 @@ export class Binding {
     const wanted = request.getChildText('resource', NS.bind) ?? undefined;
     try {
       const jid = this.#address(stream, wanted === '' ? undefined : wanted);
-      this.#makeRoom(jid);
+      const former = this.#makeRoom(jid);
+      if (former !== undefined) return former.then(() => this.#negotiate(stream, item));
       this.#begin(stream, jid, undefined);
       stream.writeStanza(stanza.result(el('bind', { xmlns: NS.bind }, el('jid', null, jid.full))));
       return this.announce(stream);
@@ -52,7 +73,7 @@ export class Binding {
 
   /** The full address for a new session. Throws StanzaError('bad-request') if `wanted` is not a valid resource. */
   #address(stream: C2sStream, wanted: string | undefined): Jid {
-    this.#demandHome(stream.account!);
+    demandHome(this.#parts, stream.account!);
     try {
       return stream.account!.withResource(wanted ?? randomId(9));
     } catch (error) {
@@ -61,23 +82,34 @@ export class Binding {
     }
   }
 
-  /** Throws StreamError if another node is the home of the account. */
-  #demandHome(account: Jid): void {
-    if (this.#parts.isHere(account)) return;
-    throw new StreamError('resource-constraint', 'The account is served by another node. Connect again.');
-  }
-
-  /** RFC 6120 §7.7.2.2: the newer session replaces one with the same address. Also enforces the session limit. */
-  #makeRoom(jid: Jid): void {
+  /**
+   * RFC 6120 §7.7.2.2: the newer session replaces one with the same address. Also enforces the session limit. If something of
+   * the former one is still being handled, resolves when it is not: to be called again.
+   */
+  #makeRoom(jid: Jid): Promise<unknown> | undefined {
     const { directory } = this.#parts;
     const same = directory.find(jid);
-    if (same !== undefined) this.#ending.end(same, new StreamError('conflict', 'Replaced by a newer connection.'));
+    if (same !== undefined) {
+      const former = this.#replace(same, 'Replaced by a newer connection.');
+      if (former !== undefined) return former;
+    }
     const sessions = directory.of(jid.bare);
-    if (sessions.length < this.#parts.config().limits.sessions_per_account) return;
+    if (sessions.length < this.#parts.config().limits.sessions_per_account) return undefined;
     this.#parts.limitHit('sessions_per_account');
     const asleep = sessions.find((session) => session.connection === undefined);
     if (asleep === undefined) throw new StanzaError('resource-constraint'); // §7.6.2.1
     this.#ending.end(asleep);
+    return undefined;
+  }
+
+  /**
+   * Stanzas that are not acknowledged come again in the new session, and must not be overtaken by themselves. Returns
+   * undefined without stream management: then nobody sends them again.
+   */
+  #replace(session: Session, why: string): Promise<unknown> | undefined {
+    const former = this.#ending.managed.get(session)?.stopTaking();
+    this.#ending.end(session, new StreamError('conflict', why));
+    return former && catchesUp(former, this.#parts.config().limits);
   }
 
   #begin(stream: C2sStream, jid: Jid, clientId: string | undefined): Session {
@@ -99,15 +131,20 @@ export class Binding {
    * XEP-0386: binds during authentication and returns the `<bound/>` for the `<success/>`. The stream holds output for
    * the session; the caller releases it after `<success/>`.
    */
-  bind2(stream: C2sStream, { tag, clientId, features }: InlineBind): Maybe<Element> {
+  bind2(stream: C2sStream, inline: InlineBind): Maybe<Element> {
+    return this.#inTurn(() => this.#bind2(stream, inline));
+  }
+
+  #bind2(stream: C2sStream, inline: InlineBind): Maybe<Element> {
+    const { tag, clientId, features } = inline;
     // The connection may have closed during the login.
     if (stream.phase !== 'authenticated') throw new StreamError('connection-timeout');
-    this.#demandHome(stream.account!);
+    demandHome(this.#parts, stream.account!);
     const host = stream.host!;
     const jid = this.#stableAddress(stream.account!, tag, clientId);
-    this.#endEarlier(jid, clientId);
     try {
-      this.#makeRoom(jid);
+      const former = this.#endEarlier(jid, clientId) ?? this.#makeRoom(jid);
+      if (former !== undefined) return former.then(() => this.#bind2(stream, inline));
     } catch (error) {
       // The client is already authenticated, so the error closes the stream.
       throw error instanceof StanzaError
@@ -162,10 +199,10 @@ export class Binding {
   }
 
   /** XEP-0386 §3.2: a client that binds again has abandoned its earlier session. */
-  #endEarlier(jid: Jid, clientId: string | undefined): void {
-    if (clientId === undefined) return;
-    for (const session of this.#parts.directory.of(jid.bare))
-      if (session.clientId === clientId)
-        this.#ending.end(session, new StreamError('conflict', 'The client has a newer connection.'));
+  #endEarlier(jid: Jid, clientId: string | undefined): Promise<unknown> | undefined {
+    if (clientId === undefined) return undefined;
+    const earlier = this.#parts.directory.of(jid.bare).filter((session) => session.clientId === clientId);
+    const former = earlier.map((session) => this.#replace(session, 'The client has a newer connection.'));
+    return former.some((one) => one !== undefined) ? Promise.all(former) : undefined;
   }
 }

@@ -46,6 +46,8 @@ export class Ending {
     session.connection = undefined;
     sm.detach(monotonic());
     if (session.link instanceof CsiLink) session.link.wake();
+    void this.#parts.host(session.jid.domain)?.notify('hibernated', session);
+    if (session.isOver) return;
     const asleep = this.#parts.directory.of(session.jid.bare).filter((other) => other.connection === undefined);
     if (asleep.length > this.#parts.config().stream_management.hibernated_per_account) {
       this.#parts.limitHit('stream_management.hibernated_per_account');

@@ -4,10 +4,12 @@
  */
 import { z } from 'zod';
 import { Jid } from '../../address/jid.js';
-import { monotonic, poll } from '../../clock.js';
+import { monotonic, poll, within } from '../../clock.js';
 import type { RelayPeer } from '../../cluster/relay.js';
+import { type UsedUp, usedUp } from '../../limits/buckets.js';
 import type { LocalHost } from '../../routing/host.js';
 import type { Link, Receipt, Sent } from '../../routing/link.js';
+import { sizeOf } from '../../routing/outflow.js';
 import { Session } from '../../routing/session.js';
 import { readStates, writeStates } from '../../routing/session-state.js';
 import { StreamError } from '../../stanza/errors.js';
@@ -19,10 +21,14 @@ import type { Transport, TransportReader } from '../../transport/transport.js';
 import { headerText } from '../c2s/gateway.js';
 import type { C2sStream } from '../c2s/stream.js';
 import { framingOf } from '../framing.js';
+import type { NextHome } from '../relayed.js';
+import type { SilenceState } from '../silence.js';
 import { movedSm } from '../xep-0198-record.js';
+import type { EndedCount } from '../xep-0198-resumables.js';
 import type { Sm } from '../xep-0198-sm.js';
 import { CsiLink } from '../xep-0352-csi.js';
 import type { Ending } from './ending.js';
+import { LateAcknowledgements } from './late.js';
 import type { SessionsParts } from './parts.js';
 import type { Resuming } from './resuming.js';
 
@@ -30,8 +36,6 @@ import type { Resuming } from './resuming.js';
 const longestPause = 2000;
 /** How long a session waits for its connection at the new home, in ms. */
 const longestArrival = 10_000;
-/** Stanzas that wait for it. */
-const mostWaiting = 1000;
 
 const sent = z.object({ xml: stanzaXml, reference: z.string().optional() });
 
@@ -47,7 +51,19 @@ const schema = z.object({
   /** The network address by which an anonymous account is counted. */
   anonymous: z.string().optional(),
   /** Set if the client is connected. */
-  connection: z.object({ ticket: z.string(), header: z.string(), age: z.number() }).optional(),
+  connection: z
+    .object({
+      ticket: z.string(),
+      header: z.string(),
+      /** Ms since it began, since anything was read, and since the client owes a sign of life. */
+      age: z.number(),
+      silence: z.number(),
+      owes: z.number().optional(),
+      /** Stanzas that it waits for, without stream management. */
+      waiting: z.array(sent).optional(),
+      used: usedUp,
+    })
+    .optional(),
 });
 type Moved = z.output<typeof schema>;
 
@@ -60,21 +76,35 @@ interface Leaving {
 
 /** A session whose connection is expected. */
 interface Arrival {
+  readonly ticket: string;
   readonly session: Session;
   readonly sm: Sm | undefined;
   readonly waiting: WaitingLink;
   readonly header: string;
+  readonly silence: SilenceState;
+  readonly used: UsedUp;
   readonly connectedAt: number;
+  timer: NodeJS.Timeout;
+  /** The session is about to move on: a connection that comes now waits. */
+  isHalted: boolean;
+}
+
+/** Where a session has gone before its connection came. */
+interface Onward extends NextHome {
   readonly timer: NodeJS.Timeout;
 }
 
 export class Moving {
+  readonly late: LateAcknowledgements;
   readonly #parts: SessionsParts;
   readonly #ending: Ending;
   readonly #resuming: Resuming;
   readonly #frozen = new Set<C2sStream>();
   readonly #leaving = new Map<Session, Leaving>();
   readonly #arrivals = new Map<string, Arrival>();
+  readonly #arrivalOf = new Map<Session, Arrival>();
+  /** By the ticket of the connection that is still to come. */
+  readonly #onward = new Map<string, Onward>();
   /** Addresses of sessions that have just arrived. */
   readonly #newcomers: Jid[] = [];
   /** Connections whose sessions are not there yet. */
@@ -84,6 +114,7 @@ export class Moving {
     this.#parts = parts;
     this.#ending = ending;
     this.#resuming = resuming;
+    this.late = new LateAcknowledgements(parts);
   }
 
   // --- at the old home ----------------------------------------------------------------------------------------------
@@ -100,12 +131,12 @@ export class Moving {
   }
 
   async #pause(session: Session, deadline: number): Promise<void> {
+    const arrival = this.#arrivalOf.get(session);
+    if (arrival !== undefined) arrival.isHalted = true;
     const stream = session.connection as C2sStream | undefined;
-    const sm = this.#ending.managed.get(session);
     let isQuiet = false;
     const quiet = async (): Promise<void> => {
       await stream?.xml.freeze();
-      await sm?.whenCaughtUp();
       isQuiet = true;
     };
     if (stream !== undefined) this.#frozen.add(stream);
@@ -143,22 +174,36 @@ export class Moving {
       'moved',
     );
     this.#leaving.set(session, { link, stream, ticket });
-    session.link = { send: (stanza, receipt) => this.#parts.forward(jid, stanza, receipt) };
+    const arrival = this.#arrivalOf.get(session);
+    session.link = { send: (stanza, receipt) => this.#parts.cluster().forward(jid, stanza, receipt) };
     return {
       jid: jid.full,
       mechanism,
       clientId,
       since,
       state: states.values,
-      sm: sm?.handOver(),
+      sm: sm?.handOver({ ticket, node: this.#parts.cluster().nodeName }),
       csi: link instanceof CsiLink ? { inactive: link.inactive, held: link.held.map(written) } : undefined,
       anonymous: session.isAnonymous ? this.#parts.anonymous.blockOf(jid.bare) : undefined,
-      connection: stream && {
-        ticket,
-        header: headerText(stream.header!, stream.transport),
-        age: monotonic() - stream.connectedAt,
-      },
+      connection:
+        stream === undefined ? arrival && stillToCome(arrival, ticket) : this.#describeConnection(stream, ticket),
     };
+  }
+
+  #describeConnection(stream: C2sStream, ticket: string): NonNullable<Moved['connection']> {
+    const now = monotonic();
+    return {
+      ticket,
+      header: headerText(stream.header!, stream.transport),
+      age: now - stream.connectedAt,
+      ...stream.xml.silence.describe(now),
+      used: stream.xml.buckets.describe(this.#parts.config().limits.rate),
+    };
+  }
+
+  /** The last counts of ended sessions of these accounts (XEP-0198 §5). */
+  endedOf(concerns: (bare: string) => boolean): Iterable<EndedCount> {
+    return this.#parts.resumables.endedOf(concerns);
   }
 
   /** These accounts live elsewhere now: the connections of their sessions follow. */
@@ -183,13 +228,39 @@ export class Moving {
     if (sm !== undefined) {
       this.#ending.managed.delete(session);
       resumables.remove(sm);
+      for (const { ticket } of sm.late) this.late.forget(ticket);
+      const written = sm.whenWritten();
+      if (written !== undefined) void this.late.tell(session.jid.toBare(), ticket, written);
       sm.leave();
     }
     this.#parts.ended(session);
     if (session.isAnonymous && directory.of(session.jid.bare).length === 0) anonymous.left(session.jid.bare);
-    if (stream === undefined) return;
+    const arrival = this.#arrivalOf.get(session);
+    if (arrival !== undefined) this.#forget(arrival);
+    if (stream === undefined) {
+      if (arrival !== undefined) this.#sendOn(arrival.ticket, { peer, ticket });
+      return;
+    }
     this.#frozen.delete(stream);
-    this.#parts.follow(stream.transport, { peer, ticket }, (reader) => stream.xml.handOver(reader));
+    this.#parts.cluster().gateway.follow(stream.transport, { peer, ticket }, (reader) => stream.xml.handOver(reader));
+  }
+
+  /** The session has moved on before its connection came. */
+  #sendOn(ticket: string, to: NextHome): void {
+    const early = this.#early.get(ticket);
+    if (early !== undefined) {
+      this.#early.delete(ticket);
+      early.proceed((transport) => this.#passOn(transport, to));
+      return;
+    }
+    const timer = setTimeout(() => this.#onward.delete(ticket), longestArrival).unref();
+    this.#onward.set(ticket, { ...to, timer });
+  }
+
+  #passOn(transport: Transport, to: NextHome): void {
+    this.#parts.cluster().gateway.follow(transport, to, (reader) => {
+      transport.reader = reader;
+    });
   }
 
   /** These accounts stay after all. */
@@ -200,6 +271,8 @@ export class Moving {
       session.link = link;
     }
     for (const stream of this.#frozen) if (stream.account === undefined || concerns(stream.account)) this.#thaw(stream);
+    for (const arrival of this.#arrivals.values()) if (concerns(arrival.session.jid)) arrival.isHalted = false;
+    this.#beginEarly();
   }
 
   // --- at the new home ----------------------------------------------------------------------------------------------
@@ -210,7 +283,10 @@ export class Moving {
     const address = Jid.parse(moved.jid);
     const host = this.#parts.host(address.domain);
     if (host === undefined) return;
-    const waiting: WaitingLink = new WaitingLink(() => this.#lose(session, waiting));
+    const waiting: WaitingLink = new WaitingLink(this.#parts.config().limits.write_queue_bytes, () => {
+      this.#parts.limitHit('write_queue_bytes');
+      this.#lose(session, waiting);
+    });
     const { mechanism, clientId, since } = moved;
     const session: Session = new Session(address, waiting, mechanism, clientId, since);
     const damaged = ({ name }: { readonly name: string }) =>
@@ -221,7 +297,8 @@ export class Moving {
     if (sm !== undefined) {
       session.acknowledges = true;
       session.link = sm;
-      sm.arrive(moved.sm!, monotonic());
+      const lost = () => this.#ending.end(session, new StreamError('reset', 'A node of the server was lost.'));
+      sm.arrive(moved.sm!, monotonic(), (one) => this.late.expect(one, lost));
     }
     if (moved.csi !== undefined) {
       const csi = new CsiLink(session.link);
@@ -233,7 +310,11 @@ export class Moving {
     this.#parts.directory.add(session);
     this.#newcomers.push(address);
     void host.emit('arrived', { session });
-    if (moved.connection !== undefined) this.#expect(session, sm, waiting, moved.connection);
+    const { connection } = moved;
+    if (connection === undefined) return;
+    for (const { stanza, receipt } of (connection.waiting ?? []).map((one) => this.#read(one, host, address)))
+      waiting.send(stanza, receipt);
+    this.#expect(session, sm, waiting, connection);
   }
 
   #read({ xml, reference }: z.output<typeof sent>, host: LocalHost, owner: Jid): Sent {
@@ -245,37 +326,74 @@ export class Moving {
     session: Session,
     sm: Sm | undefined,
     waiting: WaitingLink,
-    { ticket, header, age }: NonNullable<Moved['connection']>,
+    { ticket, header, age, silence, owes, used }: NonNullable<Moved['connection']>,
   ): void {
-    const timer = setTimeout(() => this.#missed(ticket), longestArrival).unref();
-    const arrival: Arrival = { session, sm, waiting, header, connectedAt: monotonic() - age, timer };
+    const now = monotonic();
+    const arrival: Arrival = {
+      ticket,
+      session,
+      sm,
+      waiting,
+      header,
+      silence: { silence, owes },
+      used,
+      connectedAt: now - age,
+      timer: this.#timerOf(ticket),
+      isHalted: false,
+    };
     this.#arrivals.set(ticket, arrival);
+    this.#arrivalOf.set(session, arrival);
+  }
+
+  #timerOf(ticket: string): NodeJS.Timeout {
+    return setTimeout(() => this.#missed(ticket), longestArrival).unref();
+  }
+
+  /** Its connection has come, or is not expected here any more. */
+  #forget({ ticket, session, timer }: Arrival): void {
+    clearTimeout(timer);
+    this.#arrivals.delete(ticket);
+    this.#arrivalOf.delete(session);
+  }
+
+  /** The last count of a session that has ended at another node. */
+  ended(count: EndedCount): void {
+    this.#parts.resumables.noteEnded(count);
   }
 
   /** All sessions of these accounts have arrived. */
   arrived(): void {
-    for (const [ticket, early] of this.#early) {
-      const arrival = this.#arrivals.get(ticket);
-      if (arrival === undefined) continue;
-      this.#early.delete(ticket);
-      early.proceed((transport) => this.#begin(transport, arrival, ticket));
-    }
     // Stored messages that their sessions have not been sent.
     for (const { bare, domain } of this.#newcomers.splice(0)) this.#parts.host(domain)?.services.offline?.readOut(bare);
+    this.#beginEarly();
+  }
+
+  #beginEarly(): void {
+    for (const [ticket, early] of this.#early) {
+      const arrival = this.#arrivals.get(ticket);
+      if (arrival === undefined || arrival.isHalted) continue;
+      this.#early.delete(ticket);
+      early.proceed((transport) => this.#begin(transport, arrival));
+    }
   }
 
   /** The connection of a session, from this node or through another one. */
   follow(transport: Transport, ticket: string): void {
     const arrival = this.#arrivals.get(ticket);
-    if (arrival !== undefined) this.#begin(transport, arrival, ticket);
+    const onward = this.#onward.get(ticket);
+    if (onward !== undefined) {
+      clearTimeout(onward.timer);
+      this.#onward.delete(ticket);
+      this.#passOn(transport, onward);
+    } else if (arrival !== undefined && !arrival.isHalted) this.#begin(transport, arrival);
     else this.#early.set(ticket, new EarlyConnection(transport, longestArrival, () => this.#early.delete(ticket)));
   }
 
-  #begin(transport: Transport, arrival: Arrival, ticket: string): void {
-    const { session, header, connectedAt, timer } = arrival;
-    clearTimeout(timer);
-    this.#arrivals.delete(ticket);
-    if (session.isOver || session.connection !== undefined) {
+  #begin(transport: Transport, arrival: Arrival): void {
+    const { session, sm, header, connectedAt } = arrival;
+    this.#forget(arrival);
+    // A client that resumes sends again what the count that it gets does not cover.
+    if (session.isOver || session.connection !== undefined || sm?.isClaimed === true) {
       refuse(transport, new StreamError('conflict', 'The session has ended or has another connection.'));
       return;
     }
@@ -283,8 +401,10 @@ export class Moving {
     transport.reader.received(Buffer.from(header));
   }
 
-  #continue(stream: C2sStream, { session, sm, waiting }: Arrival): void {
+  #continue(stream: C2sStream, { session, sm, waiting, silence, used }: Arrival): void {
     session.connection = stream;
+    stream.xml.silence.restore(silence, monotonic());
+    stream.xml.buckets.restore(used);
     const { link } = session;
     if (sm === undefined) {
       if (link instanceof CsiLink) link.next = stream;
@@ -300,8 +420,13 @@ export class Moving {
   #missed(ticket: string): void {
     const arrival = this.#arrivals.get(ticket);
     if (arrival === undefined) return;
-    this.#arrivals.delete(ticket);
     const { session, sm, waiting } = arrival;
+    if (arrival.isHalted) {
+      // Its next home waits for it, unless it stays.
+      arrival.timer = this.#timerOf(ticket);
+      return;
+    }
+    this.#forget(arrival);
     if (session.isOver || session.connection !== undefined) return;
     if (sm !== undefined && sm.holdSeconds > 0) {
       if (session.link instanceof CsiLink) session.link.wake();
@@ -311,8 +436,8 @@ export class Moving {
   }
 
   #lose(session: Session, waiting: WaitingLink): void {
-    // Its connection came in time.
-    if (session.connection !== undefined) return;
+    // Its connection came in time, or is to follow it to another node.
+    if (session.connection !== undefined || this.#leaving.has(session)) return;
     this.#ending.gone(session);
     const host = this.#parts.host(session.jid.domain);
     for (const { stanza, receipt } of waiting.take()) {
@@ -321,6 +446,19 @@ export class Moving {
     }
   }
 }
+
+/** The connection of a session that has not come before the session moves on. */
+const stillToCome = (
+  { header, connectedAt, silence, used, waiting }: Arrival,
+  ticket: string,
+): NonNullable<Moved['connection']> => ({
+  ticket,
+  header,
+  age: monotonic() - connectedAt,
+  ...silence,
+  used,
+  waiting: waiting.queued.map(written),
+});
 
 const unmoved = 'the state of a session could not be moved to another node';
 
@@ -331,16 +469,6 @@ const written = ({ stanza, receipt }: Sent): z.output<typeof sent> => ({
   reference: receipt?.reference,
 });
 
-/** Resolves once work is done, or after `ms`. Rejects as the work does. */
-function within(work: Promise<void>, ms: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    const stop = () => clearTimeout(timer);
-    work.then(stop, stop);
-    work.then(resolve, reject);
-  });
-}
-
 function refuse(transport: Transport, error: StreamError): void {
   transport.reader = { received() {}, ended() {}, drained() {}, closed() {} };
   for (const text of framingOf(transport).end(error.toElements())) transport.write(text);
@@ -350,22 +478,35 @@ function refuse(transport: Transport, error: StreamError): void {
 
 /** Queues the stanzas of a session without stream management until its connection has come. */
 class WaitingLink implements Link {
+  readonly #most: number;
   readonly #overflowed: () => void;
   #queue: Sent[] = [];
+  #size = 0;
 
-  constructor(overflowed: () => void) {
+  /** `most` bytes, as for a client that does not read. */
+  constructor(most: number, overflowed: () => void) {
+    this.#most = most;
     this.#overflowed = overflowed;
   }
 
   get hasRoom(): boolean {
-    return this.#queue.length < mostWaiting / 2;
+    return this.#size < this.#most / 2;
   }
 
   send(stanza: Stanza, receipt?: Receipt): void {
-    if (this.#queue.push({ stanza, receipt }) === mostWaiting) setImmediate(this.#overflowed);
+    const before = this.#size;
+    this.#size += sizeOf(stanza);
+    this.#queue.push({ stanza, receipt });
+    // Deferred: the caller is in the middle of a send.
+    if (before < this.#most && this.#size >= this.#most) setImmediate(this.#overflowed);
+  }
+
+  get queued(): readonly Sent[] {
+    return this.#queue;
   }
 
   take(): Sent[] {
+    this.#size = 0;
     return this.#queue.splice(0);
   }
 }

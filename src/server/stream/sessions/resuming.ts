@@ -13,7 +13,7 @@ import { catchesUp } from '../catching-up.js';
 import { demandCounter, failed } from '../xep-0198-received.js';
 import { Sm } from '../xep-0198-sm.js';
 import type { Ending } from './ending.js';
-import type { SessionsParts } from './parts.js';
+import { demandHome, type SessionsParts } from './parts.js';
 
 export class Resuming {
   readonly #parts: SessionsParts;
@@ -89,6 +89,9 @@ export class Resuming {
   ): Promise<Element | undefined> {
     const { resumables, counts } = this.#parts;
     const acknowledged = demandCounter(h);
+    await this.#parts.restoring();
+    if (stream.phase !== 'authenticated') throw new StreamError('connection-timeout');
+    demandHome(this.#parts, stream.account!);
     const sm = resumables.get(previd);
     // Whether another account has such a session is not disclosed.
     if (sm === undefined || !sm.session.jid.sameBare(stream.account)) {
@@ -104,6 +107,7 @@ export class Resuming {
     );
     if (stream.phase !== 'authenticated') throw new StreamError('connection-timeout');
     if (!isMine()) throw new StreamError('conflict', 'Another connection resumed the session.');
+    demandHome(this.#parts, stream.account!);
     if (!isCaughtUp) this.#ending.end(sm.session);
     if (resumables.get(previd) !== sm) {
       counts.resumeFailures++;

@@ -2,26 +2,53 @@
  * XEP-0115: Entity Capabilities of clients, learned from their presence: of this host's sessions, and of all others
  * that send presence to an account (contacts on other servers, unknown senders). Each version is queried once, verified
  * and persisted. An answer that does not match the announced hash is used for that one client only. The server's own
- * capabilities are in xep-0115-caps.ts.
+ * capabilities are in ../xep-0115-caps.ts.
  */
 
 import { z } from 'zod';
-import { flat } from '../server/address/flat.js';
-import { Jid } from '../server/address/jid.js';
-import { wall } from '../server/clock.js';
-import { count } from '../server/config/units.js';
-import { defineModule, event, map, session as sessionHook, sessionState } from '../server/module/index.js';
-import type { Session } from '../server/routing/session.js';
-import { provesCaps, readInfo } from '../server/stanza/caps.js';
-import { StanzaError } from '../server/stanza/errors.js';
-import { randomId } from '../server/stanza/ids.js';
-import { NS } from '../server/stanza/ns.js';
-import { Stanza } from '../server/stanza/stanza.js';
-import { hasFrom } from '../server/stanza/subscription.js';
-import { type Element, el } from '../server/xml/element.js';
-import type { RosterItem } from './rfc-6121-roster/services.js';
+import { flat } from '../../server/address/flat.js';
+import { Jid } from '../../server/address/jid.js';
+import { monotonic, wall } from '../../server/clock.js';
+import { count } from '../../server/config/units.js';
+import {
+  answers,
+  defineModule,
+  defineQuestion,
+  event,
+  type Maybe,
+  type Memory,
+  map,
+  moves,
+  session as sessionHook,
+} from '../../server/module/index.js';
+import type { Session } from '../../server/routing/session.js';
+import { provesCaps, readInfo } from '../../server/stanza/caps.js';
+import { StanzaError } from '../../server/stanza/errors.js';
+import { randomId } from '../../server/stanza/ids.js';
+import { NS } from '../../server/stanza/ns.js';
+import { Stanza } from '../../server/stanza/stanza.js';
+import { jid } from '../../server/stanza/stored.js';
+import { hasFrom } from '../../server/stanza/subscription.js';
+import { type Element, el } from '../../server/xml/element.js';
+import type { RosterItem } from '../rfc-6121-roster/services.js';
+import {
+  type Announced,
+  announced,
+  announcedAs,
+  announcedIn,
+  announcing,
+  Client,
+  type Features,
+  features,
+  learned,
+  none,
+  queried,
+  type Visitor,
+} from './client.js';
 
-declare module '../server/module/index.js' {
+export type { Visitor } from './client.js';
+
+declare module '../../server/module/index.js' {
   interface Services {
     clientCaps: {
       /** The features of an available session; empty until they are known. Read-only. */
@@ -40,120 +67,56 @@ declare module '../server/module/index.js' {
   }
 }
 
-/** A client that sent presence to an account. */
-export interface Visitor {
-  readonly jid: Jid;
-  /** RFC 6121 §4.7.2.1. Undefined for plain available presence. */
-  readonly show: string | undefined;
-  /** Empty until they are known. */
-  features(): ReadonlySet<string>;
-}
-
-interface Announced {
-  readonly hash: string | undefined;
-  readonly node: string;
-  readonly ver: string;
-}
-
 /** A verified version, as stored. */
 interface Stored {
   readonly at: number;
   readonly features: readonly string[];
 }
 
-type Features = ReadonlySet<string>;
-
-const none: Features = new Set();
 /** Limits of one client: its features, and the characters of each. Answers beyond them are not stored. */
 const mostFeatures = 500;
 const longestFeature = 1000;
 /** Timeout of a disco#info query. */
 const patienceMs = 10_000;
-/** Characters of hash, ver and node together. */
-const longestKey = 2000;
 /** Visitors of one account: contacts on other servers, and others. */
 const mostContacts = 2000;
 const mostUnknown = 50;
 
-/** A client while it is available. */
-class Client {
-  /** The announced version. Undefined if none. */
-  caps: Announced | undefined;
-  key = '';
-  show: string | undefined;
-  isAvailable = true;
-  /** A query to it is pending. */
-  isAsked = false;
-  /** The id of a query that it was sent at another node. */
-  pendingQuery: string | undefined;
-  #features: Features | undefined;
-  /** The features of its previous version, valid until the answer arrives. */
-  #before = none;
-
-  constructor(
-    readonly jid: Jid,
-    /** The sender of the query. */
-    readonly asker: Jid,
-    readonly isContact: boolean,
-    readonly tell: (client: Client, gained: Features) => void,
-    /** Its session, if it has one here. */
-    readonly session?: Session,
-  ) {}
-
-  features(): Features {
-    return this.#features ?? this.#before;
-  }
-
-  get isKnown(): boolean {
-    return this.#features !== undefined;
-  }
-
-  /** Whether it now announces something else. */
-  announces(caps: Announced | undefined): boolean {
-    const key = caps === undefined ? '' : `${caps.hash ?? ''}\n${caps.ver}\n${caps.node}`;
-    if (key === this.key) return false;
-    this.#before = this.features();
-    this.#features = caps === undefined ? none : undefined;
-    this.caps = caps;
-    this.key = key;
-    return caps !== undefined;
-  }
-
-  settle(features: Features): void {
-    this.#features = features;
-    this.session?.set(learned, [...features]);
-    const before = this.#before;
-    const gained = before.size === 0 ? features : new Set([...features].filter((one) => !before.has(one)));
-    if (gained.size > 0) this.tell(this, gained);
-  }
-
-  /** Sets its features from a known version, without an event. */
-  recall(features: Features): void {
-    this.#features = features;
-    this.session?.set(learned, [...features]);
-  }
-
-  /** Its features could not be learned: queried again after its next presence, or when it is resumed. */
-  reset(): void {
-    this.key = '';
-    this.#features = undefined;
-  }
-}
-
-/** The client of an available session. Not stored: restored from the stored presence and versions. */
-const announcing = sessionState<Client | undefined>({ name: 'client', default: undefined, stored: false });
-/** What moves with the session to another node: its features, or the id of the query that it has not answered. */
-const learned = sessionState<readonly string[] | undefined>({
-  name: 'client_features',
-  default: undefined,
-  stored: false,
-  moved: z.array(z.string()),
+/** A visitor of an account that moves to another node. */
+const movedVisitor = z.object({
+  jid,
+  isContact: z.boolean(),
+  show: z.string().optional(),
+  caps: announced.optional(),
+  isKnown: z.boolean(),
+  /** Absent if they are those of a verified version, which all nodes know. Of the previous version if `isKnown` is false. */
+  features: features.optional(),
+  /** The old home has sent a query for its version. */
+  isAwaited: z.boolean(),
 });
-const queried = sessionState<string | undefined>({
-  name: 'client_query',
-  default: undefined,
-  stored: false,
-  moved: z.string(),
+type MovedVisitor = z.output<typeof movedVisitor>;
+
+/** To all nodes: a version was verified. */
+const verified = defineQuestion({
+  name: 'client_caps.verified',
+  given: z.object({ key: z.string(), features }),
+  answer: z.null(),
+});
+
+/**
+ * To the home of an account that has moved: what came of the query that a visitor was waiting for. `features`: null if
+ * there was no answer; absent if the visitor was not asked.
+ */
+const explained = defineQuestion({
+  name: 'client_caps.explained',
+  given: z.object({
+    visitor: jid,
+    key: z.string(),
+    features: features.nullable().optional(),
+    /** The modules of the old home know. */
+    isTold: z.boolean(),
+  }),
+  answer: z.null(),
 });
 
 export default defineModule({
@@ -196,19 +159,35 @@ export default defineModule({
         stored.slice(0, -config.stored).map(([key]) => key),
       );
 
-    const persist = (key: string, features: Features): void => {
-      const failed = (error: unknown) => log.warn({ err: error }, 'capabilities could not be persisted');
+    /** At every node. Returns the version that it replaces. */
+    const note = (key: string, features: Features): string | undefined => {
       versions.set(key, features);
-      store.set(host.domain, [[key, { at: wall(), features: [...features] }]]).catch(failed);
-      if (versions.size <= config.stored) return;
+      if (versions.size <= config.stored) return undefined;
       const [oldest] = versions.keys();
       versions.delete(oldest!);
-      store.delete(host.domain, [oldest!]).catch(failed);
+      return oldest;
+    };
+
+    const persist = (key: string, features: Features): void => {
+      const failed = (error: unknown) => log.warn({ err: error }, 'capabilities could not be persisted');
+      const replaced = note(key, features);
+      store.set(host.domain, [[key, { at: wall(), features: [...features] }]]).catch(failed);
+      if (replaced !== undefined) store.delete(host.domain, [replaced]).catch(failed);
+      aside(host.askNodes(verified, { key, features: [...features] }));
+    };
+
+    /** A node that does not answer asks clients itself. */
+    const aside = (asked: Maybe<unknown>): void => {
+      if (asked instanceof Promise)
+        asked.catch((error: unknown) => log.warn({ err: error }, 'capabilities could not be told to another node'));
     };
 
     /** Clients that still announce this version and do not know its features. */
     const waitingFor = (key: string, clients: readonly Client[]) =>
-      clients.filter((client) => client.key === key && !client.isKnown && client.isAvailable);
+      clients.filter((client) => client.key === key && !client.isKnown && isPresent(client));
+
+    /** It is available, and its session has not moved to another node. */
+    const isPresent = ({ isAvailable, session }: Client) => isAvailable && session?.isOver !== true;
 
     /** Queries one client after the other until an answer matches the hash; that answer then applies to all. */
     const ask = async (key: string, caps: Announced): Promise<void> => {
@@ -224,10 +203,18 @@ export default defineModule({
           if (answer !== undefined) client.settle(answer.features);
           else client.reset();
         }
+        if (asked.hasMoved) explain(asked, key, answer === undefined ? null : [...answer.features]);
         // It may have announced another version in the meantime.
-        if (asked.isAvailable && asked.key !== key && !asked.isKnown) learn(asked);
+        if (isPresent(asked) && asked.key !== '' && asked.key !== key && !asked.isKnown) learn(asked);
       }
       asking.delete(key);
+      for (const client of queue) if (client.hasMoved) explain(client, key, undefined);
+    };
+
+    /** For a visitor of an account that has moved. */
+    const explain = (client: Client, key: string, features: string[] | null | undefined, isTold = false): void => {
+      client.hasMoved = false;
+      aside(host.askHome(explained, client.asker, { visitor: client.jid.full, key, features, isTold }));
     };
 
     const featuresOf = async (
@@ -237,7 +224,7 @@ export default defineModule({
       const { jid, asker, session, pendingQuery } = client;
       const id = pendingQuery ?? randomId();
       client.pendingQuery = undefined;
-      session?.set(queried, id);
+      session?.set(queried, { id, key: client.key });
       const query = el('query', { xmlns: NS.discoInfo, node: `${node}#${ver}` });
       let answer: Element | undefined;
       try {
@@ -248,7 +235,7 @@ export default defineModule({
       } catch (error) {
         if (!(error instanceof StanzaError)) throw error;
       }
-      if (session !== undefined && session.get(queried) === id) session.set(queried, undefined);
+      if (session !== undefined && session.get(queried)?.id === id) session.set(queried, undefined);
       const info = answer === undefined ? null : readInfo(answer);
       if (answer === undefined || info === null) return undefined;
       const names = info.features.filter(({ length }) => length <= longestFeature).slice(0, mostFeatures);
@@ -266,7 +253,7 @@ export default defineModule({
         client.settle(features);
         return;
       }
-      if (client.isAsked) return; // learned after that query
+      if (client.isAsked || monotonic() < client.waitsUntil) return; // learned after that query
       const queue = asking.get(key);
       if (queue !== undefined) {
         if (!queue.includes(client)) queue.push(client);
@@ -283,7 +270,9 @@ export default defineModule({
       client.show = presence.has(NS.client, 'show') ? presence.text(NS.client, 'show')?.trim() : undefined;
       // §8.4: omitted capabilities are unchanged
       const announced = presence.has(NS.caps, 'c') ? announcedIn(presence) : client.caps;
-      if (client.announces(announced)) learn(client);
+      // The node that has queried it is gone.
+      const isForgotten = !client.isKnown && client.waitsUntil > 0 && monotonic() >= client.waitsUntil;
+      if (client.announces(announced) || isForgotten) learn(client);
     };
 
     // --- sessions -----------------------------------------------------------------------------------------------
@@ -314,20 +303,19 @@ export default defineModule({
     const arrives = (session: Session): void => {
       if (session.jid.domain !== host.domain || session.presence === undefined) return;
       const known = session.get(learned);
+      const query = session.get(queried);
       const client = begin(session);
-      client.announces(announcedIn(session.presence));
-      const features = known === undefined ? versions.get(client.key) : new Set(known);
-      if (features !== undefined) client.recall(features);
-      else {
-        client.pendingQuery = session.get(queried);
-        learn(client);
-      }
+      client.restore(known ?? { caps: announcedIn(session.presence), features: undefined, before: none });
+      if (client.isKnown) return;
+      if (query?.key === client.key) client.pendingQuery = query.id;
+      learn(client);
     };
 
     const leaves = (session: Session): void => {
       const client = session.get(announcing);
       if (client !== undefined) client.isAvailable = false;
       session.set(announcing, undefined);
+      session.set(learned, undefined);
     };
 
     // --- visitors -----------------------------------------------------------------------------------------------
@@ -337,17 +325,19 @@ export default defineModule({
       const isContact = hasFrom(item);
       if (isContact && from.domain === host.domain) return; // has a session here
       const here = visitors.get(owner.bare) ?? new Map<string, Client>();
-      let client = here.get(from.full);
-      if (client === undefined) {
-        if (!hasRoom(here, isContact)) return;
-        // A copy: substrings would retain the whole stanza.
-        const jid = Jid.parse(flat(from.full));
-        const tell = (visitor: Client, gained: Features) => void host.emit('visitorKnown', { owner, visitor, gained });
-        client = new Client(jid, owner, isContact, tell);
-        visitors.set(owner.bare, here.set(jid.full, client));
-        visiting++;
-      }
-      look(client, stanza);
+      // A copy: substrings would retain the whole stanza.
+      const client = here.get(from.full) ?? enter(owner, here, Jid.parse(flat(from.full)), isContact);
+      if (client !== undefined) look(client, stanza);
+    };
+
+    /** Returns undefined if there is no room for it. */
+    const enter = (owner: Jid, here: Map<string, Client>, jid: Jid, isContact: boolean): Client | undefined => {
+      if (!hasRoom(here, isContact)) return undefined;
+      const tell = (visitor: Client, gained: Features) => void host.emit('visitorKnown', { owner, visitor, gained });
+      const client = new Client(jid, owner, isContact, tell);
+      visitors.set(owner.bare, here.set(jid.full, client));
+      visiting++;
+      return client;
     };
 
     const hasRoom = (here: ReadonlyMap<string, Client>, isContact: boolean): boolean => {
@@ -373,6 +363,71 @@ export default defineModule({
       void host.emit('visitorGone', { owner, jid });
     };
 
+    /** An account has left this node, or is gone. */
+    const forget = (owner: string, each: (client: Client) => void): void => {
+      const here = visitors.get(owner);
+      if (here === undefined) return;
+      for (const client of here.values()) {
+        client.isAvailable = false;
+        each(client);
+      }
+      visiting -= here.size;
+      visitors.delete(owner);
+    };
+
+    // --- visitors of accounts that move -------------------------------------------------------------------------
+
+    const describe = (client: Client): MovedVisitor => {
+      const { jid, isContact, show, caps, isKnown, key } = client;
+      const isQueued = asking.get(key)?.includes(client) === true;
+      client.isAwaited = !isKnown && (client.isAsked || isQueued || monotonic() < client.waitsUntil);
+      // One that lied has features of its own.
+      const isVersion = isKnown && isSame(versions.get(key), client.features());
+      const features = isVersion ? undefined : [...client.features()];
+      return { jid: jid.full, isContact, show, caps, isKnown, features, isAwaited: client.isAwaited };
+    };
+
+    const memory: Memory<MovedVisitor> = {
+      name: 'client_caps.visitors',
+      schema: movedVisitor,
+      *describe(concerns) {
+        for (const [owner, here] of visitors)
+          if (concerns(owner)) for (const client of here.values()) yield [owner, describe(client)];
+      },
+      restore: (owner, { jid, isContact, show, caps, isKnown, features, isAwaited }) => {
+        const here = visitors.get(owner) ?? new Map<string, Client>();
+        const client = enter(Jid.parse(owner), here, Jid.parse(jid), isContact);
+        if (client === undefined) return;
+        client.show = show;
+        const given = features && new Set(features);
+        const before = isKnown ? undefined : given;
+        client.restore({
+          caps: caps && announcedAs(caps),
+          features: isKnown ? given : undefined,
+          before: before ?? none,
+        });
+        if (isAwaited) client.waitsUntil = monotonic() + patienceMs;
+        else if (!isKnown) client.reset();
+        else if (!client.isKnown) {
+          const known = versions.get(client.key);
+          if (known === undefined) learn(client);
+          else client.recall(known);
+        }
+      },
+    };
+
+    const receiveExplanation = (owner: Jid, given: z.output<typeof explained.given>): null => {
+      const client = visitors.get(owner.bare)?.get(given.visitor);
+      if (client === undefined || client.isKnown) return null;
+      client.waitsUntil = 0;
+      const { features } = given;
+      if (client.key !== given.key || features === undefined) learn(client);
+      else if (features === null) client.reset();
+      else if (given.isTold) client.recall(new Set(features));
+      else client.settle(new Set(features));
+      return null;
+    };
+
     provide('clientCaps', {
       features: (session) => session.get(announcing)?.features() ?? none,
       visitors: (owner) => visitors.get(owner) ?? noClients,
@@ -396,26 +451,25 @@ export default defineModule({
         if (items instanceof Promise) return items.then((all) => visit(owner, stanza, all.get(from.bare)));
         return visit(owner, stanza, items.get(from.bare));
       }),
-      event(
-        'accountDeleted',
-        ({ jid }) => {
-          const here = visitors.get(jid.bare);
-          if (here === undefined) return;
-          for (const client of here.values()) client.isAvailable = false;
-          visiting -= here.size;
-          visitors.delete(jid.bare);
-        },
-        { before: 'all' },
-      ),
+      event('accountDeleted', ({ jid }) => forget(jid.bare, () => {}), { before: 'all' }),
+      moves(memory),
+      event('moved', ({ concerns }) => {
+        for (const owner of visitors.keys())
+          if (concerns(owner))
+            forget(owner, (client) => {
+              client.hasMoved = client.isAwaited;
+              // Its answer has come after it was described.
+              if (client.isAwaited && client.isKnown) explain(client, client.key, [...client.features()], true);
+            });
+      }),
+      answers(verified, ({ key, features }) => {
+        note(key, new Set(features));
+        return null;
+      }),
+      answers(explained, (given, owner) => receiveExplanation(owner, given)),
     ];
   },
 });
 
-/** §4. Returns undefined if the presence announces no capabilities, or oversized ones. */
-function announcedIn(presence: Stanza): Announced | undefined {
-  const c = presence.child(NS.caps, 'c');
-  const { hash, node, ver } = c?.attrs ?? {};
-  if (node === undefined || ver === undefined) return undefined;
-  if (node.length + ver.length + (hash?.length ?? 0) > longestKey) return undefined;
-  return { hash, node, ver };
-}
+const isSame = (one: Features | undefined, other: Features): boolean =>
+  one?.size === other.size && [...one].every((feature) => other.has(feature));

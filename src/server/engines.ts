@@ -1,0 +1,112 @@
+/** The storage with a breaker for each of its drivers, and what administrators see of them. */
+import type { Logger } from 'pino';
+import { type Storage, StorageError } from '../storage/contract.js';
+import { openStorage } from '../storage/open.js';
+import { around, type StoreCall } from '../storage/wrappers.js';
+import { monotonic } from './clock.js';
+import type { Config } from './config/schema.js';
+import { Breaker } from './limits/breaker.js';
+
+/** An engine that the server depends on. */
+export interface EngineState {
+  readonly name: string;
+  readonly isWorking: boolean;
+  /** Since when it has not worked, in seconds. */
+  readonly failingSeconds: number | undefined;
+  /** Operations that were refused or given up. */
+  readonly refused: number;
+  readonly pending: number;
+  readonly pendingBytes: number;
+}
+
+interface EnginesParts {
+  readonly config: () => Config;
+  readonly log: Logger;
+  readonly metrics: { storageTook(store: string, operation: string, seconds: number): void };
+  limitHit(limit: string): void;
+}
+
+export class Engines {
+  readonly #parts: EnginesParts;
+  readonly #breakers = new Map<string, Breaker>();
+
+  constructor(parts: EnginesParts) {
+    this.#parts = parts;
+  }
+
+  get states(): EngineState[] {
+    return [...this.#breakers].map(([name, { state }]) => ({
+      name,
+      isWorking: !state.isOpen,
+      failingSeconds: state.since === undefined ? undefined : Math.round((monotonic() - state.since) / 1000),
+      refused: state.refused,
+      pending: state.pending,
+      pendingBytes: state.bytes,
+    }));
+  }
+
+  /** Opens the configured storage. Rejects with StorageError. */
+  open(within: number | undefined): Promise<Storage> {
+    const { config, log, metrics } = this.#parts;
+    return openStorage(config(), {
+      observe: ({ name, operation }, milliseconds) => metrics.storageTook(name, operation, milliseconds / 1000),
+      warn: (message, error) => log.warn({ err: error }, message),
+      within,
+      guard: (driver, storage) => (driver === 'memory' ? storage : this.guard(driver, storage)),
+    });
+  }
+
+  /** Puts a breaker around a storage. */
+  guard(name: string, storage: Storage): Storage {
+    const { config, log, limitHit } = this.#parts;
+    const about = { driver: name };
+    const breaker = new Breaker({
+      limits: () => {
+        const { answer_seconds, waiting_operations, waiting_bytes } = config().storage;
+        return { within: answer_seconds * 1000, operations: waiting_operations, bytes: waiting_bytes };
+      },
+      probe: () => storage.document('stanza_ids').get('probe'),
+      isFailure: (error) => error instanceof StorageError && error.failure === 'unavailable',
+      refusal: (why) => {
+        if (why !== 'open') limitHit(why === 'slow' ? 'storage.answer_seconds' : 'storage.waiting_operations');
+        return new StorageError('busy', reasons[why]);
+      },
+      opened: (error) =>
+        log.error({ ...about, err: error }, 'the storage does not work: what needs it is refused until it does'),
+      closed: (outage) => log.warn({ ...about, ...outage }, 'the storage works again'),
+    });
+    this.#breakers.set(name, breaker);
+    return around(storage, (call, run, parameters) =>
+      // The view decides about itself what to do if it cannot be read.
+      call.name === 'cluster' ? run() : breaker.run(() => run(), weightOf(call, parameters)),
+    );
+  }
+
+  /** The storage is being closed: its last answers are nobody's concern. */
+  end(): void {
+    for (const breaker of this.#breakers.values()) breaker.end();
+  }
+}
+
+const reasons = {
+  open: 'the storage does not work at the moment',
+  slow: 'the storage did not answer in time',
+  full: 'the storage has too much to do',
+} as const;
+
+const long = new Set(['forget', 'trim', 'owners', 'count', 'size']);
+const isLong = { isLong: true };
+const light = {};
+
+/** Writes count with their size, as far as it is known without writing them as JSON. */
+function weightOf(
+  { shape, operation }: StoreCall,
+  parameters: readonly unknown[],
+): { bytes?: number; isLong?: boolean } {
+  if (operation === 'append') return { bytes: (parameters[1] as { readonly value: string }).value.length };
+  if (long.has(operation)) return isLong;
+  // A search may have to index first.
+  if (shape === 'log' && operation === 'page' && (parameters[1] as { words?: string }).words !== undefined)
+    return isLong;
+  return light;
+}
