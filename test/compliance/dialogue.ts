@@ -203,6 +203,11 @@ export async function hits({ server }: { readonly server: Server }, limit: strin
   return Number(line?.[1] ?? 0);
 }
 
+/** Waits until a limit has been met. */
+export async function isHit(scene: { readonly server: Server }, limit: string): Promise<void> {
+  while ((await hits(scene, limit)) === 0) await new Promise((resolve) => setImmediate(resolve));
+}
+
 /** The client address that the server sees. */
 export const connectionOf = ({ server }: { readonly server: Server }, { jid }: Peer): Connection =>
   server.sessions.find(Jid.parse(jid))!.connection!;

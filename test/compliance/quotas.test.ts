@@ -94,7 +94,7 @@ scenario(
     await server.disk.look();
     assert.equal(server.disk.isLow, true);
     await tybalt.sends(chat(victim, 'slow', 10));
-    while ((await hits(scene, 'storage.low_space_bytes')) === 0) await new Promise((resolve) => setImmediate(resolve));
+    await isHit(scene, 'storage.low_space_bytes');
     for (let round = 0; round < 5; round++) {
       await romeo.sends(chat(juliet, `to${round}`, 100));
       await juliet.receives(`<message type='chat' id='to${round}'/>`);

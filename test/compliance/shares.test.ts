@@ -162,8 +162,7 @@ scenario(
       await other.sends(sent.join(''));
       // Each is stored twice: the third is one too many.
       await victims[0]!.receives(`<message type='chat' id='l0'/>`);
-      while ((await hits(scene, 'waiting_for_disk_bytes_per_account')) === 0)
-        await new Promise((resolve) => setImmediate(resolve));
+      await isHit(scene, 'waiting_for_disk_bytes_per_account');
       await talk(romeo, juliet, 10);
       await romeo.syncs();
       assert.ok(gate.waiting <= 2 * 10 * 2 + 8, `${gate.waiting} writes wait`);
