@@ -1,7 +1,7 @@
 /** Storage limits of an account and a room: limits.account_bytes, limits.archive_bytes (docs/admin.md). */
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
-import { hits, type Peer, scenario } from './dialogue.js';
+import { hits, isHit, type Peer, scenario } from './dialogue.js';
 
 const config = {
   hosts: { localhost: { admins: ['nurse@localhost'] }, 'elsewhere.example': {} },

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { around } from '../../src/storage/wrappers.js';
-import { hits, overTcp, type Peer, scenario } from './dialogue.js';
+import { hits, isHit, overTcp, type Peer, scenario } from './dialogue.js';
 import { enters, founds, quiets, service } from './rooms.js';
 
 const store = (id: string, payload: string) =>
