@@ -1,9 +1,10 @@
 /** RFC 8291 (encryption for Web Push): the example of §5, and what must be refused. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { retryAfter, whyOf } from '../../src/modules/push-gateway/backend.js';
+import { whyOf } from '../../src/modules/push-gateway/backend.js';
 import { encrypt, longestText, validKeys } from '../../src/modules/push-gateway/rfc-8291-encryption.js';
 import { newKeys, Vapid } from '../../src/modules/push-gateway/rfc-8292-vapid.js';
+import { retryAfter } from '../../src/server/outbound/request.js';
 import { Subscription } from '../web-push-service.js';
 
 const keys = {
@@ -68,7 +69,7 @@ test('RFC 9110 §10.2.3: the pause that an answer asks for', () => {
     ['soon', undefined],
     ['-5', undefined],
   ] as const)
-    assert.equal(retryAfter(text, now), ms, text);
+    assert.equal(retryAfter({ headers: { 'retry-after': text } }, now), ms, text);
 });
 
 test('explanations of services are short and can be shown on a terminal', () => {

@@ -6,9 +6,11 @@ import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
 import { monotonic, wall } from '../../server/clock.js';
 import type { Outcome } from '../../server/outbound/deliveries.js';
-import { type Answer, type Poster, UnreachableError } from '../../server/outbound/post.js';
-import { type Backend, type Push, retryAfter, whyOf } from './backend.js';
-import { jwt } from './jwt.js';
+import { jwt } from '../../server/outbound/jws.js';
+import type { Poster } from '../../server/outbound/post.js';
+import { UnreachableError } from '../../server/outbound/reach.js';
+import { type Answer, retryAfter } from '../../server/outbound/request.js';
+import { type Backend, type Push, whyOf } from './backend.js';
 
 /** The file that the Firebase console gives. */
 const account = z.object({
@@ -117,7 +119,8 @@ function messageOf(token: string, { notice, urgency, ttlSeconds, topic, account:
 }
 
 /** The published error codes. */
-function outcomeOf({ status, headers, body }: Answer): Outcome | 'unauthorized' {
+function outcomeOf(answer: Answer): Outcome | 'unauthorized' {
+  const { status, body } = answer;
   if (status === 200) return { kind: 'delivered' };
   const read = refused.safeParse(jsonIn(body));
   const { message = '', status: name = '', details = [] } = read.success ? read.data.error : {};
@@ -125,7 +128,7 @@ function outcomeOf({ status, headers, body }: Answer): Outcome | 'unauthorized' 
   if (code === 'UNREGISTERED' || code === 'SENDER_ID_MISMATCH' || status === 404) return { kind: 'gone' };
   if (status === 401 && code !== 'THIRD_PARTY_AUTH_ERROR') return 'unauthorized';
   const why = whyOf(status, `${code} ${message}`);
-  const afterMs = retryAfter(headers['retry-after'], wall());
+  const afterMs = retryAfter(answer, wall());
   if (status === 429) return { kind: 'retry', why, isOutage: false, afterMs };
   if (status >= 500) return { kind: 'retry', why, isOutage: true, afterMs };
   return { kind: 'refused', why };

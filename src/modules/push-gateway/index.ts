@@ -28,7 +28,8 @@ import {
   service,
 } from '../../server/module/index.js';
 import { Deliveries, destinationIn, type Outcome, type StoredDelivery } from '../../server/outbound/deliveries.js';
-import { Poster, UnreachableError } from '../../server/outbound/post.js';
+import { Poster } from '../../server/outbound/post.js';
+import { Reach, UnreachableError } from '../../server/outbound/reach.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { stanzaId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -120,7 +121,8 @@ export default defineModule({
     const live = () => host.config.modules.push_gateway as Settings;
     const allowed = networks(config.allow_networks);
     const ca = config.ca === '' ? undefined : [...rootCertificates, await readFile(config.ca, 'utf8')];
-    const poster = new Poster({ allowed: () => allowed, dns: host.config.s2s.dns_servers, ca });
+    const reach = new Reach({ allowed: () => allowed, dns: host.config.s2s.dns_servers });
+    const poster = new Poster(reach, ca);
     const rates = new Rates(config.notifications_per_minute, 60_000);
     let isStopping = false;
 
@@ -240,7 +242,7 @@ export default defineModule({
       if (keys === undefined && `${p256dh}${auth}` !== '')
         throw new StanzaError('not-acceptable', 'The keys of the subscription are invalid.');
       try {
-        return { kind: 'webpush', url: poster.check(url).href, ...(keys && { keys }) };
+        return { kind: 'webpush', url: reach.check(url).href, ...(keys && { keys }) };
       } catch (error) {
         if (!(error instanceof UnreachableError)) throw error;
         throw new StanzaError('not-acceptable', `The endpoint cannot be used: ${error.message}.`);
@@ -327,6 +329,7 @@ export default defineModule({
         isStopping = true;
         deliveries.close();
         poster.close();
+        reach.close();
       }),
       metric({
         name: 'waxwing_push_gateway_pending',

@@ -2,8 +2,8 @@
 import { createECDH, createPrivateKey, type KeyObject, randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { wall } from '../../server/clock.js';
+import { jwt } from '../../server/outbound/jws.js';
 import { Recent } from '../../storage/recent.js';
-import { jwt } from './jwt.js';
 
 /** The keys of the gateway, made at its first start. Base64url. */
 export interface StoredKeys {

@@ -4,8 +4,10 @@
  */
 import { wall } from '../../server/clock.js';
 import type { Outcome } from '../../server/outbound/deliveries.js';
-import { type Answer, type Poster, UnreachableError } from '../../server/outbound/post.js';
-import { type Backend, type Notice, type Push, retryAfter, whyOf } from './backend.js';
+import type { Poster } from '../../server/outbound/post.js';
+import { UnreachableError } from '../../server/outbound/reach.js';
+import { type Answer, retryAfter } from '../../server/outbound/request.js';
+import { type Backend, type Notice, type Push, whyOf } from './backend.js';
 import { type DeviceKeys, encrypt, longestText } from './rfc-8291-encryption.js';
 import type { Vapid } from './rfc-8292-vapid.js';
 
@@ -71,11 +73,12 @@ function textOf(account: string, notice: Notice): string {
 }
 
 /** RFC 8030 §5, §6.2, §8.4. */
-function outcomeOf({ status, headers, body }: Answer): Outcome {
+function outcomeOf(answer: Answer): Outcome {
+  const { status, body } = answer;
   if (status >= 200 && status < 300) return { kind: 'delivered' };
   if (status === 404 || status === 410) return { kind: 'gone' };
   const why = whyOf(status, body);
-  const afterMs = retryAfter(headers['retry-after'], wall());
+  const afterMs = retryAfter(answer, wall());
   if (status === 429) return { kind: 'retry', why, isOutage: false, afterMs };
   if (status >= 500 || status === 408) return { kind: 'retry', why, isOutage: true, afterMs };
   return { kind: 'refused', why };

@@ -6,7 +6,9 @@ import type { KeyObject } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { z } from 'zod';
 import { monotonic, wall } from '../../clock.js';
-import { base64url, boundKey, jwkOf, signed } from './jose.js';
+import { signed } from '../../outbound/jws.js';
+import { type Answer, ask, retryAfter } from '../../outbound/request.js';
+import { boundKey, jwkOf } from './jose.js';
 import {
   AcmeError,
   type Directory,
@@ -18,7 +20,6 @@ import {
   problemType,
   renewalInfoSchema,
 } from './protocol.js';
-import { type Answer, ask } from './request.js';
 
 export interface ClientOptions {
   readonly directory: string;
@@ -35,6 +36,10 @@ export interface AccountOptions {
   readonly eab?: { readonly keyId: string; readonly secret: string } | undefined;
 }
 
+/** Of a request, in ms. */
+const timeoutMs = 30_000;
+/** Certificate chains are the longest answers. */
+const mostBytes = 2 ** 20;
 /** §6.5: a nonce may have expired; the answer has a new one. */
 const nonceAttempts = 10;
 /** Total time for an authority to look at a challenge or to issue a certificate, in ms. */
@@ -125,7 +130,7 @@ export class AcmeClient {
       const answer = await this.#post(url, undefined);
       const found = parsed(schema, answer);
       if (!pending.includes(found.status)) return found;
-      const wait = Math.min(60, Math.max(1, retryAfter(answer) ?? 2)) * 1000;
+      const wait = Math.min(60_000, Math.max(1000, retryAfter(answer, wall()) ?? 2000));
       if (monotonic() + wait > deadline) throw new Error(`the authority left ${url} ${found.status}`);
       await pause(wait, undefined, { signal: this.#options.signal, ref: false });
     }
@@ -135,7 +140,7 @@ export class AcmeClient {
   async revoke(der: Buffer, reason = 0): Promise<void> {
     const { revokeCert } = await this.directory();
     if (revokeCert === undefined) throw new Error('the authority revokes no certificates');
-    await this.#post(revokeCert, { certificate: base64url(der), reason });
+    await this.#post(revokeCert, { certificate: Buffer.from(der).toString('base64url'), reason });
   }
 
   /** RFC 9773 §4: when to renew, and when to ask again. Undefined if the authority does not say. */
@@ -149,7 +154,7 @@ export class AcmeClient {
     const [start, end] = [Date.parse(suggestedWindow.start), Date.parse(suggestedWindow.end)];
     if (end <= start) return undefined; // §4.2
     // §4.3.2: bounds of what is sensible
-    const again = Math.min(86_400, Math.max(60, retryAfter(answer) ?? 21_600));
+    const again = Math.min(86_400, Math.max(60, secondsAfter(answer) ?? 21_600));
     return { start, end, askAgain: wall() + again * 1000 };
   }
 
@@ -166,12 +171,11 @@ export class AcmeClient {
       headers: {
         'user-agent': userAgent,
         ...(accept && { accept }),
-        ...(body !== undefined && {
-          'content-type': 'application/jose+json',
-          'content-length': String(Buffer.byteLength(body)),
-        }),
+        ...(body !== undefined && { 'content-type': 'application/jose+json' }),
       },
-      ...(body !== undefined && { body }),
+      body,
+      timeoutMs,
+      mostBytes,
     });
     const nonce = answer.headers['replay-nonce'];
     if (typeof nonce === 'string') this.#nonce = nonce;
@@ -202,7 +206,7 @@ export class AcmeClient {
 function refusal(url: string, answer: Answer): Error {
   const found = problemSchema.safeParse(jsonOf(answer.body));
   if (!found.success) return new Error(`${new URL(url).host} answered with status ${answer.status}`);
-  return new AcmeError(problemType(found.data), describeProblem(found.data), retryAfter(answer));
+  return new AcmeError(problemType(found.data), describeProblem(found.data), secondsAfter(answer));
 }
 
 function parsed<T>(schema: z.ZodType<T>, { body }: Answer): T {
@@ -221,10 +225,8 @@ function jsonOf(text: string): unknown {
   }
 }
 
-/** RFC 9110 §10.2.3, in seconds. */
-function retryAfter({ headers }: Answer): number | undefined {
-  const text = headers['retry-after'];
-  if (text === undefined) return undefined;
-  const value = /^\d{1,9}$/.test(text) ? Number(text) : (Date.parse(text) - wall()) / 1000;
-  return Number.isFinite(value) ? Math.max(0, value) : undefined;
+/** The pause that an answer asks for. */
+function secondsAfter(answer: Answer): number | undefined {
+  const ms = retryAfter(answer, wall());
+  return ms === undefined ? undefined : ms / 1000;
 }
