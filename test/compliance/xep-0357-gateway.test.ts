@@ -3,21 +3,32 @@
  * HTTPS servers take the place of the browsers' push services.
  */
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, verify } from 'node:crypto';
+import { createHash, generateKeyPairSync, verify } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
 import { NS } from '../../src/server/stanza/ns.js';
-import type { Element } from '../../src/server/xml/element.js';
 import { CertificateAuthority } from '../certificate-authority.js';
 import { DnsServer } from '../dns-server.js';
 import { Subscription, WebPushService } from '../web-push-service.js';
-import { hits, type Peer, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
+import {
+  command,
+  enables,
+  fieldsOf,
+  gateway,
+  isWithdrawn,
+  juliet,
+  publish,
+  type Registered,
+  registers,
+  runs,
+  summary,
+  valueIn,
+} from './gateway.js';
+import { hits, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
-const gateway = 'push.localhost';
-const juliet = 'juliet@localhost';
 const name = 'push.example';
 
 const authority = new CertificateAuthority('The push services');
@@ -67,73 +78,6 @@ const play = (title: string, dialogue: (scene: Scene) => Promise<void>, more: Sc
     await dialogue(scene);
   });
 
-const command = (node: string, fields?: Readonly<Record<string, string>>, to = gateway): string =>
-  `<iq type='set' id='c' to='${to}'><command xmlns='${NS.commands}' node='${node}' action='execute'>${
-    fields === undefined
-      ? ''
-      : `<x xmlns='${NS.dataForms}' type='submit'>${Object.entries(fields)
-          .map(([field, value]) => `<field var='${field}'><value>${value}</value></field>`)
-          .join('')}</x>`
-  }</command></iq>`;
-
-const valueIn = (form: Element | undefined, field: string): string | undefined =>
-  form
-    ?.getChildren('field', NS.dataForms)
-    .find(({ attrs }) => attrs.var === field)
-    ?.getChildText('value', NS.dataForms) ?? undefined;
-
-interface Registered {
-  readonly node: string;
-  readonly secret: string;
-}
-
-async function runs(peer: Peer, node: string, fields?: Readonly<Record<string, string>>): Promise<Element | undefined> {
-  await peer.sends(command(node, fields));
-  const answer = await peer.receives(
-    `<iq type='result' id='c' from='${gateway}'><command xmlns='${NS.commands}'/></iq>`,
-  );
-  return answer.getChild('command', NS.commands)!.getChild('x', NS.dataForms);
-}
-
-const fieldsOf = ({ endpoint, p256dh, auth }: Subscription) => ({ endpoint, p256dh, auth });
-
-async function registers(peer: Peer, fields: Readonly<Record<string, string>>): Promise<Registered> {
-  const form = await runs(peer, 'register-push-web', fields);
-  assert.equal(valueIn(form, 'jid'), gateway);
-  return { node: valueIn(form, 'node')!, secret: valueIn(form, 'secret')! };
-}
-
-const optionsWith = (secret: string): string =>
-  `<x xmlns='${NS.dataForms}' type='submit'><field var='FORM_TYPE'><value>${NS.pubsub}#publish-options</value></field>
-    <field var='secret'><value>${secret}</value></field></x>`;
-
-async function enables(peer: Peer, { node, secret }: Registered): Promise<void> {
-  await peer.sends(
-    `<iq type='set' id='e'><enable xmlns='${NS.push}' jid='${gateway}' node='${node}'>${optionsWith(secret)}</enable></iq>`,
-  );
-  await peer.receives(`<iq type='result' id='e'/>`);
-}
-
-const publish = ({ node, secret }: Registered, inner = ''): string =>
-  `<iq type='set' id='p' to='${gateway}'><pubsub xmlns='${NS.pubsub}'><publish node='${node}'><item>
-    <notification xmlns='${NS.push}'>${inner}</notification></item></publish>
-    <publish-options>${optionsWith(secret)}</publish-options></pubsub></iq>`;
-
-const summary = (fields: Readonly<Record<string, string>>): string =>
-  `<x xmlns='${NS.dataForms}'><field var='FORM_TYPE'><value>urn:xmpp:push:summary</value></field>${Object.entries(
-    fields,
-  )
-    .map(([field, value]) => `<field var='${field}'><value>${value}</value></field>`)
-    .join('')}</x>`;
-
-/** The publication is taken, the device is gone, and the user is told. */
-const isWithdrawn = (peer: Peer, { node }: Registered) =>
-  peer.receivesAnyOrder([
-    `<iq type='result' id='p'/>`,
-    `<message from='${gateway}'><pubsub xmlns='${NS.pubsub}' node='${node}'>
-      <affiliation jid='${juliet}' affiliation='none'/></pubsub></message>`,
-  ]);
-
 let subscriptions = 0;
 const subscription = (): Subscription => new Subscription(`${web.origin}/device/${++subscriptions}`);
 
@@ -147,7 +91,9 @@ play('§3.1, §4.2: a push service by its identity; the commands that apps use',
   await one.sends(`<iq type='get' id='i' to='${gateway}'><query xmlns='${NS.discoItems}' node='${NS.commands}'/></iq>`);
   await one.receives(
     `<iq type='result' id='i'><query xmlns='${NS.discoItems}'><item node='register-push-web'/>
-      <item node='register-push-fcm'/><item node='unregister-push'/><item node='list-push-registrations'/></query></iq>`,
+      <item node='register-push-fcm'/><item node='v1-register-push'/><item node='unregister-push'/>
+      <item node='v1-unregister-push'/><item node='unregister-push-fcm'/><item node='list-push-registrations'/>
+      <item node='push-registration-token'/></query></iq>`,
   );
 });
 
@@ -188,7 +134,7 @@ play(
     await one.receives(`<iq type='result' id='p'/>`);
     const received = await web.receives();
     assert.equal(received.headers['content-encoding'], undefined);
-    assert.deepEqual(JSON.parse(received.body.toString()), { account: juliet, count: 3 });
+    assert.deepEqual(JSON.parse(received.body.toString()), { 'message-count': '3' });
   },
 );
 
@@ -453,7 +399,9 @@ play(
       await one.sends(publish(registered, summary(body)));
       await one.receives(`<iq type='result' id='p'/>`);
     };
-    const data = { account: juliet, 'message-count': '1' };
+    // As Conversations knows its accounts: SHA-1 of address and device.
+    const account = createHash('sha1').update(`${juliet}\0` + '0ab43f').digest('hex');
+    const data = { account, 'message-count': '1' };
     grants({ token: 'first' });
     await publishes();
     await isGranted();

@@ -12,8 +12,12 @@ export interface Notice {
 }
 
 export interface Push {
-  /** The account that the notice is about, bare. */
+  /** The account that the notice is about, bare: for devices that get it encrypted. */
   readonly account: string;
+  /** By which an app knows the account, and nobody else. Undefined if the app has given the device no name. */
+  readonly alias: string | undefined;
+  /** When the device was registered, in ms since 1970. */
+  readonly since: number;
   readonly notice: Notice;
   /** 'normal': the device need not be woken at once. */
   readonly urgency: 'high' | 'normal';
@@ -41,3 +45,43 @@ export const whyOf = (status: number, text: string): string =>
     .replace(/[\p{C}\p{Z}]+/gu, ' ')
     .trim()
     .slice(0, longestWhy);
+
+/** What an app gets through a service that can read it. `content`: with sender and text. */
+export function clearData({ alias, notice }: Push, content?: Notice): Record<string, string> {
+  const fields = {
+    account: alias,
+    'message-count': notice.count?.toString(),
+    'pending-subscription-count': notice.pending?.toString(),
+    'last-message-sender': content?.sender,
+    'last-message-body': content?.body,
+  };
+  return Object.fromEntries(
+    Object.entries(fields).filter((field): field is [string, string] => field[1] !== undefined),
+  );
+}
+
+/** What `write` makes of a notice, whose text is cut to fit into so many bytes. If that is not enough, numbers are left. */
+export function fitted(notice: Notice, mostBytes: number, write: (notice: Notice) => string): string {
+  const isShort = (written: string) => Buffer.byteLength(written) <= mostBytes;
+  const whole = write(notice);
+  if (isShort(whole)) return whole;
+  const { count, pending, body = '' } = notice;
+  const characters = [...body];
+  let best = write({ count, pending });
+  // Characters take one byte or many. Of `low` they fit, of `high` they do not.
+  for (let [low, high] = [0, characters.length]; high - low > 1; ) {
+    const middle = (low + high) >> 1;
+    const written = write({ ...notice, body: characters.slice(0, middle).join('') });
+    if (isShort(written)) [low, best] = [middle, written];
+    else high = middle;
+  }
+  return best;
+}
+
+export function jsonIn(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

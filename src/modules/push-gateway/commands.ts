@@ -1,12 +1,14 @@
 /**
- * Registration by ad-hoc commands (XEP-0050). There is no specification: these are the commands and fields that apps
- * use with the push services of Conversations and Monal.
+ * Registration by ad-hoc commands (XEP-0050). There is no specification: these are the commands and fields that apps use
+ * with the services of their makers. Conversations and its relatives have a command for each kind of device, Monal and
+ * Yaxim have one with a field for it.
  */
 import type { Command, CommandResult, CommandStep } from '../../server/module/index.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { type Field, type FormReading, form, readForm } from '../../server/stanza/forms.js';
 import type { Element } from '../../server/xml/element.js';
 import type { Device, Kind, Token } from './devices.js';
+import { kindIn, nameIn, type Registration, registrationIn } from './registering.js';
 
 export interface CommandsParts {
   readonly access: 'users' | 'anyone';
@@ -17,17 +19,25 @@ export interface CommandsParts {
   /** For Web Push, base64url. */
   vapidKey(): Promise<string>;
   /** Throws StanzaError unless it can be used. */
-  checkEndpoint(url: string, p256dh: string, auth: string): Promise<Token>;
-  register(user: string, name: string, token: Token): Promise<{ readonly node: string; readonly secret: string }>;
+  checkEndpoint(url: string, p256dh: string, auth: string): Token;
+  register(user: string, registration: Registration): Promise<{ readonly node: string; readonly secret: string }>;
   list(user: string): Promise<readonly [node: string, device: Device][]>;
-  /** Without names, all devices. Resolves with how many there were. */
-  unregister(user: string, names: readonly (readonly [Kind, string])[] | undefined): Promise<number>;
+  /** Without `kinds`, of all; without a name, all of them. Resolves with how many there were. */
+  unregister(user: string, kinds: readonly Kind[] | undefined, name: string | undefined): Promise<number>;
+  /** What proves to the pages of this service that a request is the account's, and where they are if HTTP is served. */
+  proof(user: string): Promise<{ readonly token: string; readonly url: string | undefined }>;
 }
 
-const longestName = 1024;
-
-/** Names that apps give the device: any of these fields. */
-const deviceFields = ['device-id', 'android-id', 'device', 'node'] as const;
+const titles: Readonly<Record<Kind, string>> = {
+  webpush: 'Register a Web Push or UnifiedPush subscription',
+  fcm: 'Register an Android app',
+  apns: 'Register an iOS app',
+};
+const nodes: Readonly<Record<Kind, string>> = {
+  webpush: 'register-push-web',
+  fcm: 'register-push-fcm',
+  apns: 'register-push-apns',
+};
 
 export function commands(parts: CommandsParts): Command[] {
   const { access, kinds } = parts;
@@ -42,8 +52,9 @@ export function commands(parts: CommandsParts): Command[] {
     },
   });
 
-  const registered = async (step: CommandStep, name: string, token: Token): Promise<CommandResult> => {
-    const { node, secret } = await parts.register(step.request.from.bare, name, token);
+  const register = async ({ request }: CommandStep, kind: Kind, reading: FormReading): Promise<CommandResult> => {
+    const registration = registrationIn(kind, reading, parts.checkEndpoint);
+    const { node, secret } = await parts.register(request.from.bare, registration);
     const fields: Field[] = [
       { var: 'jid', type: 'jid-single', value: parts.address },
       { var: 'node', type: 'text-single', value: node },
@@ -52,36 +63,32 @@ export function commands(parts: CommandsParts): Command[] {
     return completed(form({ type: 'result', fields }));
   };
 
-  const webPush = async (step: CommandStep): Promise<CommandResult> => {
-    if (step.form === undefined) {
-      const fields: Field[] = [
-        { var: 'vapid-key', type: 'text-single', label: 'Key of this service', value: await parts.vapidKey() },
-        { var: 'endpoint', type: 'text-single', label: 'Endpoint', required: true },
-        { var: 'p256dh', type: 'text-single', label: 'Public key of the subscription' },
-        { var: 'auth', type: 'text-single', label: 'Authentication secret of the subscription' },
-        { var: 'device-id', type: 'text-single', label: 'Name of the device' },
-      ];
-      return { status: 'executing', payload: [form({ type: 'form', title: 'Register a subscription', fields })] };
-    }
-    const reading = readForm(step.form);
-    const url = demanded(reading, 'endpoint');
-    const token = await parts.checkEndpoint(url, reading.get('p256dh') ?? '', reading.get('auth') ?? '');
-    return registered(step, nameIn(reading) ?? url, token);
+  const fieldsFor = async (kind: Kind): Promise<Field[]> => {
+    const name: Field = { var: 'device-id', type: 'text-single', label: 'Name of the device' };
+    if (kind !== 'webpush') return [{ var: 'token', type: 'text-single', label: 'Token', required: true }, name];
+    return [
+      { var: 'vapid-key', type: 'text-single', label: 'Key of this service', value: await parts.vapidKey() },
+      { var: 'endpoint', type: 'text-single', label: 'Endpoint', required: true },
+      { var: 'p256dh', type: 'text-single', label: 'Public key of the subscription' },
+      { var: 'auth', type: 'text-single', label: 'Authentication secret of the subscription' },
+      name,
+    ];
   };
 
-  /** `register-push-fcm` of Conversations. */
-  const fcm = async (step: CommandStep): Promise<CommandResult> => {
-    if (step.form === undefined) return { status: 'executing', payload: [tokenForm(['token', 'device-id'])] };
-    const reading = readForm(step.form);
-    const token = demanded(reading, 'token');
-    return registered(step, nameIn(reading) ?? token, { kind: 'fcm', token });
-  };
+  const registerAs = (kind: Kind) =>
+    command(nodes[kind], titles[kind], async (step) => {
+      if (step.form !== undefined) return register(step, kind, readForm(step.form));
+      const fields = await fieldsFor(kind);
+      return { status: 'executing', payload: [form({ type: 'form', title: titles[kind], fields })] };
+    });
 
-  const unregister = async (step: CommandStep): Promise<CommandResult> => {
-    const reading = step.form === undefined ? undefined : readForm(step.form);
+  const unregister = async (
+    step: CommandStep,
+    of: (reading: FormReading) => readonly Kind[] | undefined,
+  ): Promise<CommandResult> => {
+    const reading = step.form && readForm(step.form);
     const name = reading && (nameIn(reading) ?? reading.get('endpoint') ?? reading.get('token'));
-    const names = name === undefined ? undefined : kinds.map((kind) => [kind, name] as const);
-    const count = await parts.unregister(step.request.from.bare, names);
+    const count = await parts.unregister(step.request.from.bare, reading && of(reading), name);
     return { status: 'completed', note: { type: 'info', text: count === 1 ? '1 device.' : `${count} devices.` } };
   };
 
@@ -91,29 +98,31 @@ export function commands(parts: CommandsParts): Command[] {
     return completed(form({ type: 'result', fields: [{ var: 'registrations', type: 'text-multi', value }] }));
   };
 
+  const prove = async ({ request }: CommandStep): Promise<CommandResult> => {
+    const { token, url } = await parts.proof(request.from.bare);
+    if (url === undefined) throw new StanzaError('item-not-found', 'This service cannot be reached by HTTP.');
+    const fields: Field[] = [
+      { var: 'url', type: 'text-single', value: url },
+      { var: 'token', type: 'text-single', value: token },
+    ];
+    return completed(form({ type: 'result', fields }));
+  };
+
   return [
-    command('register-push-web', 'Register a Web Push or UnifiedPush subscription', webPush),
-    ...(kinds.includes('fcm') ? [command('register-push-fcm', 'Register an Android app', fcm)] : []),
-    command('unregister-push', 'Remove devices', unregister),
+    ...kinds.map(registerAs),
+    command('v1-register-push', 'Register an app', async (step) => {
+      if (step.form === undefined) throw new StanzaError('bad-request', 'The fields are missing.');
+      const reading = readForm(step.form);
+      return register(step, kindIn(reading, kinds), reading);
+    }),
+    command('unregister-push', 'Remove devices', (step) => unregister(step, () => undefined)),
+    command('v1-unregister-push', 'Remove an app', (step) => unregister(step, (reading) => [kindIn(reading, kinds)])),
+    ...kinds
+      .filter((kind) => kind !== 'webpush')
+      .map((kind) => command(`un${nodes[kind]}`, 'Remove an app', (step) => unregister(step, () => [kind]))),
     command('list-push-registrations', 'List my devices', list),
+    command('push-registration-token', 'Register by HTTP', prove),
   ];
 }
 
-const tokenForm = (names: readonly string[]): Element =>
-  form({ type: 'form', fields: names.map((name): Field => ({ var: name, type: 'text-single', label: name })) });
-
 const completed = (payload: Element): CommandResult => ({ status: 'completed', payload: [payload] });
-
-function demanded(reading: FormReading, name: string): string {
-  const value = reading.get(name)?.trim() ?? '';
-  if (value === '' || value.length > longestName) throw new StanzaError('bad-request', `The field ${name} is missing.`);
-  return value;
-}
-
-function nameIn(reading: FormReading): string | undefined {
-  for (const field of deviceFields) {
-    const value = reading.get(field);
-    if (value !== undefined && value !== '' && value.length <= longestName) return value;
-  }
-  return undefined;
-}

@@ -6,6 +6,7 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { bareJid, whole } from '../../server/stanza/stored.js';
 import type { MapStore } from '../../storage/contract.js';
+import { apnsTypes } from './apns.js';
 
 const keys = z.object({ p256dh: z.string(), auth: z.string() });
 export const storedDevice = z.object({
@@ -14,9 +15,16 @@ export const storedDevice = z.object({
   at: whole,
   /** SHA-256, base64url. */
   secret: z.string(),
+  alias: z.string().exactOptional(),
   token: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('webpush'), url: z.url(), keys: keys.exactOptional() }),
     z.object({ kind: z.literal('fcm'), token: z.string() }),
+    z.object({
+      kind: z.literal('apns'),
+      token: z.string(),
+      type: z.enum(apnsTypes).default('alert'),
+      isSandbox: z.boolean().default(false),
+    }),
   ]),
 });
 export type Device = z.output<typeof storedDevice>;
@@ -52,14 +60,15 @@ export class Devices {
 
   /**
    * Registers a device, again if it has the same `name` (unique for a user): then the node stays, and the secret changes.
-   * Resolves once it is durable. Rejects with StanzaError if there are too many.
+   * Without a name the token stands for it. Resolves once it is durable. Rejects with StanzaError if there are too many.
    */
   async register(
     user: string,
-    name: string,
+    given: string | undefined,
     token: Token,
   ): Promise<{ readonly node: string; readonly secret: string }> {
     const { owner, devices, listings, limits } = this.#parts;
+    const name = given ?? (token.kind === 'webpush' ? token.url : token.token);
     const node = await this.nodeOf(user, token.kind, name);
     const present = await this.#list(user);
     const isNew = !present.some(([one]) => one === node);
@@ -70,8 +79,9 @@ export class Devices {
     }
     const secret = randomId();
     const at = wall();
+    const alias = given !== undefined && { alias: aliasOf(user, given) };
     await Promise.all([
-      devices.set(owner, [[node, { user, at, secret: hashOf(secret), token }]]),
+      devices.set(owner, [[node, { user, at, secret: hashOf(secret), token, ...alias }]]),
       listings.set(owner, [[user + separator + node, { at }]]),
       this.remove(user, excess),
     ]);
@@ -147,6 +157,9 @@ export function isSecretOf({ secret }: Device, given: string): boolean {
 }
 
 const hashOf = (secret: string): string => createHash('sha256').update(secret).digest('base64url');
+
+/** Conversations and its relatives know their accounts by it. */
+const aliasOf = (user: string, name: string): string => createHash('sha1').update(`${user}\0${name}`).digest('hex');
 
 /** All but the newest so many. */
 function oldest(found: readonly (readonly [node: string, at: number])[], most: number): string[] {

@@ -1,6 +1,6 @@
 /**
- * Firebase Cloud Messaging, HTTP v1. An access token is got with the service account of the app's maker (RFC 7523). Apps
- * get numbers only: what Google passes on is not encrypted.
+ * Firebase Cloud Messaging, HTTP v1. An access token is got with the service account of the app's maker (RFC 7523). Google
+ * reads what it passes on, so apps get numbers, and sender and text only if the configuration says so.
  */
 import { createPrivateKey, type KeyObject } from 'node:crypto';
 import { z } from 'zod';
@@ -10,7 +10,7 @@ import { jwt } from '../../server/outbound/jws.js';
 import type { Poster } from '../../server/outbound/post.js';
 import { UnreachableError } from '../../server/outbound/reach.js';
 import { type Answer, retryAfter } from '../../server/outbound/request.js';
-import { type Backend, type Push, whyOf } from './backend.js';
+import { type Backend, clearData, fitted, jsonIn, type Push, whyOf } from './backend.js';
 
 /** The file that the Firebase console gives. */
 const account = z.object({
@@ -51,9 +51,12 @@ export class Fcm implements Backend<string> {
   readonly #url: string;
   #access: { readonly token: Promise<string>; until: number } | undefined;
 
-  /** `url`: of the service, without a slash at the end. */
-  constructor(poster: Poster, serviceAccount: ServiceAccount, url: string) {
+  readonly #showsContent: () => boolean;
+
+  /** `url`: of the service, without a slash at the end. `showsContent`: apps get sender and text. */
+  constructor(poster: Poster, serviceAccount: ServiceAccount, url: string, showsContent: () => boolean) {
     this.#poster = poster;
+    this.#showsContent = showsContent;
     this.#account = serviceAccount;
     this.#url = url;
   }
@@ -67,7 +70,7 @@ export class Fcm implements Backend<string> {
       const access = await this.#token();
       const url = `${this.#url}/v1/projects/${encodeURIComponent(this.#account.project_id)}/messages:send`;
       const headers = { authorization: `Bearer ${access}`, 'content-type': 'application/json' };
-      const outcome = outcomeOf(await this.#poster.post(url, headers, JSON.stringify(messageOf(token, push))));
+      const outcome = outcomeOf(await this.#poster.post(url, headers, this.#message(token, push)));
       if (outcome !== 'unauthorized') return outcome;
       // The token was revoked before it expired.
       this.#access = undefined;
@@ -80,6 +83,16 @@ export class Fcm implements Backend<string> {
   }
 
   close(): void {}
+
+  /** A message without a notification to show: the app fetches what there is. */
+  #message(token: string, push: Push): string {
+    const { urgency, ttlSeconds, topic } = push;
+    const data = fitted(push.notice, longestData, (notice) =>
+      JSON.stringify(clearData(push, this.#showsContent() ? notice : undefined)),
+    );
+    const android = { priority: urgency === 'high' ? 'HIGH' : 'NORMAL', ttl: `${ttlSeconds}s`, collapse_key: topic };
+    return JSON.stringify({ message: { token, data: JSON.parse(data) as unknown, android } });
+  }
 
   /** One for all that ask while it is fetched. */
   #token(): Promise<string> {
@@ -109,14 +122,8 @@ export class Fcm implements Backend<string> {
   }
 }
 
-/** A message without a notification to show: the app fetches what there is. */
-function messageOf(token: string, { notice, urgency, ttlSeconds, topic, account: user }: Push): object {
-  const data: Record<string, string> = { account: user };
-  if (notice.count !== undefined) data['message-count'] = String(notice.count);
-  if (notice.pending !== undefined) data['pending-subscription-count'] = String(notice.pending);
-  const priority = urgency === 'high' ? 'HIGH' : 'NORMAL';
-  return { message: { token, data, android: { priority, ttl: `${ttlSeconds}s`, collapse_key: topic } } };
-}
+/** Bytes of the data of a message. */
+const longestData = 4096;
 
 /** The published error codes. */
 function outcomeOf(answer: Answer): Outcome | 'unauthorized' {
@@ -132,12 +139,4 @@ function outcomeOf(answer: Answer): Outcome | 'unauthorized' {
   if (status === 429) return { kind: 'retry', why, isOutage: false, afterMs };
   if (status >= 500) return { kind: 'retry', why, isOutage: true, afterMs };
   return { kind: 'refused', why };
-}
-
-function jsonIn(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

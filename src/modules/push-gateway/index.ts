@@ -9,6 +9,7 @@ import { readFile } from 'node:fs/promises';
 import { rootCertificates } from 'node:tls';
 import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
+import { wall } from '../../server/clock.js';
 import { networks } from '../../server/config/address.js';
 import { Rates } from '../../server/limits/rates.js';
 import {
@@ -36,12 +37,24 @@ import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { bareJid, whole } from '../../server/stanza/stored.js';
 import { el } from '../../server/xml/element.js';
+import { Apns } from './apns.js';
 import type { Notice, Push } from './backend.js';
+import { byHttp, path } from './by-http.js';
 import { cli } from './cli.js';
 import { commands } from './commands.js';
-import { type Device, Devices, isSecretOf, type Listing, storedDevice, storedListing, type Token } from './devices.js';
+import {
+  type Device,
+  Devices,
+  isSecretOf,
+  type Kind,
+  type Listing,
+  storedDevice,
+  storedListing,
+  type Token,
+} from './devices.js';
 import { Fcm, readServiceAccount, type ServiceAccount } from './fcm.js';
 import { merged, readPublished } from './publishing.js';
+import { proofOf, type Registration } from './registering.js';
 import { validKeys } from './rfc-8291-encryption.js';
 import { newKeys, type StoredKeys, storedKeys, Vapid } from './rfc-8292-vapid.js';
 import { type Settings, settings } from './settings.js';
@@ -100,7 +113,7 @@ interface Running {
 
 export default defineModule({
   name: 'push_gateway',
-  summary: 'A push service: wakes browsers and apps by Web Push, UnifiedPush and FCM.',
+  summary: 'A push service: wakes browsers and apps by Web Push, UnifiedPush, FCM and APNs.',
   implements: { 'RFC 8030': '2016', 'RFC 8291': '2017', 'RFC 8292': '2017' },
   optional: true,
   features: { service: [NS.push, `${NS.pubsub}#publish`, `${NS.pubsub}#publish-options`] },
@@ -124,12 +137,25 @@ export default defineModule({
     const reach = new Reach({ allowed: () => allowed, dns: host.config.s2s.dns_servers });
     const poster = new Poster(reach, ca);
     const rates = new Rates(config.notifications_per_minute, 60_000);
+    const byAccount = new Rates(config.registrations_per_hour, 3_600_000);
+    const byAddress = new Rates(config.registrations_per_hour, 3_600_000);
     let isStopping = false;
 
+    const showsContent = () => live().unencrypted_content;
     const fcm =
       config.fcm.service_account === ''
         ? undefined
-        : new Fcm(poster, await serviceAccountIn(config.fcm.service_account), config.fcm.url);
+        : new Fcm(poster, await serviceAccountIn(config.fcm.service_account), config.fcm.url, showsContent);
+    const apns =
+      config.apns.key === ''
+        ? undefined
+        : await Apns.open({
+            settings: () => ({ ...live().apns, showsContent: showsContent() }),
+            reach,
+            ca,
+            atOnce: () => live().at_once,
+          });
+    const kinds: Kind[] = ['webpush', ...(fcm ? (['fcm'] as const) : []), ...(apns ? (['apns'] as const) : [])];
 
     // --- at the gateway's home --------------------------------------------------------------------------------------
 
@@ -142,11 +168,13 @@ export default defineModule({
       return opening;
     };
 
+    const keyOfNodes = async () => Buffer.from((await running()).vapid.keys.nodes, 'base64url');
+
     const devices = new Devices({
       owner,
       devices: stores.devices,
       listings: stores.listings,
-      key: async () => Buffer.from((await running()).vapid.keys.nodes, 'base64url'),
+      key: keyOfNodes,
       limits: config,
       limitHit: (limit) => host.limitHit(limit),
     });
@@ -162,11 +190,14 @@ export default defineModule({
     };
 
     /** Undefined if the service that wakes the device is no longer configured. */
-    const laneOf = async (token: Token): Promise<string | undefined> =>
-      token.kind === 'webpush' ? (await running()).web.laneOf(token) : fcm?.laneOf();
+    const laneOf = async (token: Token): Promise<string | undefined> => {
+      if (token.kind === 'webpush') return (await running()).web.laneOf(token);
+      return token.kind === 'fcm' ? fcm?.laneOf() : apns?.laneOf(token);
+    };
     const send = async (token: Token, push: Push): Promise<Outcome> => {
       if (token.kind === 'webpush') return (await running()).web.send(token, push);
-      return fcm?.send(token.token, push) ?? { kind: 'gone' };
+      const sent = token.kind === 'fcm' ? fcm?.send(token.token, push) : apns?.send(token, push);
+      return (await sent) ?? { kind: 'gone' };
     };
 
     const deliveries = new Deliveries<Job>({
@@ -178,13 +209,18 @@ export default defineModule({
       attempt: async (node, { notice }) => {
         const device = await devices.get(node);
         if (device === undefined) return { kind: 'gone' };
-        return send(device.token, {
+        const outcome = await send(device.token, {
           account: device.user,
+          alias: device.alias,
+          since: device.at,
           notice,
           urgency: notice.count === undefined ? 'normal' : 'high',
           ttlSeconds: live().ttl_seconds,
           topic: node,
         });
+        // It may have been registered again meanwhile.
+        const isOther = outcome.kind === 'gone' && (await devices.get(node))?.secret !== device.secret;
+        return isOther ? { kind: 'retry', why: 'the device has registered again', isOutage: false } : outcome;
       },
       merge: (waiting, later) => ({ ...later, notice: merged(waiting.notice, later.notice) }),
       gone: (node) => removeGone(node),
@@ -209,10 +245,13 @@ export default defineModule({
       await host.route(Stanza.build('message', { from: own, to: Jid.parse(device.user) }, told));
     };
 
-    /** Without `nodes`, all devices of the user. Resolves with how many there were. */
-    const remove = async (user: string, nodes?: readonly string[]): Promise<number> => {
-      const known = (await devices.list(user)).map(([node]) => node);
-      const found = nodes === undefined ? known : known.filter((node) => nodes.includes(node));
+    /** Without `kinds`, of all; without a name, all of them. Resolves with how many there were. */
+    const remove = async (user: string, kinds?: readonly Kind[], name?: string): Promise<number> => {
+      const found: string[] = [];
+      for (const [node, { token }] of await devices.list(user)) {
+        const isNamed = name === undefined || node === (await devices.nodeOf(user, token.kind, name));
+        if (isNamed && (kinds === undefined || kinds.includes(token.kind))) found.push(node);
+      }
       await devices.remove(user, found);
       for (const node of found) await deliveries.forget(node);
       return found.length;
@@ -237,7 +276,7 @@ export default defineModule({
       throw new StanzaError('resource-constraint', 'Too many notifications wait.', { type: 'wait' });
     };
 
-    const endpointOf = async (url: string, p256dh: string, auth: string): Promise<Token> => {
+    const checkEndpoint = (url: string, p256dh: string, auth: string): Token => {
       const keys = p256dh === '' && auth === '' ? undefined : validKeys(p256dh, auth);
       if (keys === undefined && `${p256dh}${auth}` !== '')
         throw new StanzaError('not-acceptable', 'The keys of the subscription are invalid.');
@@ -247,6 +286,24 @@ export default defineModule({
         if (!(error instanceof UnreachableError)) throw error;
         throw new StanzaError('not-acceptable', `The endpoint cannot be used: ${error.message}.`);
       }
+    };
+
+    const registering = {
+      address: owner,
+      kinds,
+      checkEndpoint,
+      register: async (user: string, { name, token }: Registration) => {
+        const account = Jid.parse(user);
+        const isLocal = account.domain === host.domain;
+        if (host.isAnonymous(user) || (isLocal && !(await host.accounts.exists(user))))
+          throw new StanzaError('not-allowed', 'The account has no devices.');
+        if (!byAccount.take(host.holderOf(account))) {
+          host.limitHit('push_gateway.registrations_per_hour');
+          throw new StanzaError('resource-constraint', 'Too many registrations. Try again later.', { type: 'wait' });
+        }
+        return devices.register(user, name, token);
+      },
+      unregister: remove,
     };
 
     // --- from everywhere --------------------------------------------------------------------------------------------
@@ -266,21 +323,16 @@ export default defineModule({
         identities: ({ to }) => (to.equals(own) ? [{ category: 'pubsub', type: 'push', name: 'Push service' }] : []),
       }),
       ...commands({
+        ...registering,
         access: config.access,
-        address: owner,
-        kinds: fcm === undefined ? ['webpush'] : ['webpush', 'fcm'],
         vapidKey: async () => (await running()).vapid.keys.publicKey,
-        checkEndpoint: endpointOf,
-        register: async (user, name, token) => {
-          if (host.isAnonymous(user)) throw new StanzaError('not-allowed', 'Anonymous accounts have no devices.');
-          return devices.register(user, name, token);
-        },
         list: (user) => devices.list(user),
-        unregister: async (user, names) => {
-          const nodes = names && (await Promise.all(names.map(([kind, name]) => devices.nodeOf(user, kind, name))));
-          return remove(user, nodes);
-        },
+        proof: async (user) => ({
+          token: proofOf(await keyOfNodes(), user, wall()),
+          url: host.publicUrl && `${host.publicUrl}${path}`,
+        }),
       }).map(command),
+      ...byHttp({ ...registering, host, rates: byAddress, key: keyOfNodes }),
       // Pages need it before they can ask the browser for a subscription.
       http('GET', '/push/vapid-key', async () => ({
         headers: { 'cache-control': 'max-age=3600' },
@@ -329,6 +381,7 @@ export default defineModule({
         isStopping = true;
         deliveries.close();
         poster.close();
+        apns?.close();
         reach.close();
       }),
       metric({

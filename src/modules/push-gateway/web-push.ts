@@ -7,7 +7,7 @@ import type { Outcome } from '../../server/outbound/deliveries.js';
 import type { Poster } from '../../server/outbound/post.js';
 import { UnreachableError } from '../../server/outbound/reach.js';
 import { type Answer, retryAfter } from '../../server/outbound/request.js';
-import { type Backend, type Notice, type Push, whyOf } from './backend.js';
+import { type Backend, clearData, fitted, type Push, whyOf } from './backend.js';
 import { type DeviceKeys, encrypt, longestText } from './rfc-8291-encryption.js';
 import type { Vapid } from './rfc-8292-vapid.js';
 
@@ -29,7 +29,8 @@ export class WebPush implements Backend<Endpoint> {
     return new URL(url).origin;
   }
 
-  async send({ url, keys }: Endpoint, { account, notice, urgency, ttlSeconds, topic }: Push): Promise<Outcome> {
+  async send({ url, keys }: Endpoint, push: Push): Promise<Outcome> {
+    const { account, notice, urgency, ttlSeconds, topic } = push;
     const headers = {
       authorization: this.#vapid.header(new URL(url).origin),
       ttl: String(ttlSeconds),
@@ -40,11 +41,14 @@ export class WebPush implements Backend<Endpoint> {
     try {
       const answer =
         keys === undefined
-          ? await this.#poster.post(url, headers, textOf(account, { count: notice.count, pending: notice.pending }))
+          ? await this.#poster.post(url, headers, JSON.stringify(clearData(push)))
           : await this.#poster.post(
               url,
               { ...headers, 'content-encoding': 'aes128gcm' },
-              encrypt(textOf(account, notice), keys),
+              encrypt(
+                fitted(notice, longestText, (part) => JSON.stringify({ account, ...part })),
+                keys,
+              ),
             );
       return outcomeOf(answer);
     } catch (error) {
@@ -56,20 +60,6 @@ export class WebPush implements Backend<Endpoint> {
   close(): void {
     this.#poster.close();
   }
-}
-
-/** JSON. A text that is too long is cut. */
-function textOf(account: string, notice: Notice): string {
-  const text = JSON.stringify({ account, ...notice });
-  const excess = Buffer.byteLength(text) - longestText;
-  if (excess <= 0) return text;
-  // Each character has at least one byte.
-  const body = notice.body ?? '';
-  const characters = [...body];
-  const left = characters.slice(0, Math.max(0, characters.length - excess)).join('');
-  const shorter = { ...notice, body: left === '' ? undefined : left };
-  const written = JSON.stringify({ account, ...shorter });
-  return Buffer.byteLength(written) <= longestText ? written : JSON.stringify({ account, count: notice.count });
 }
 
 /** RFC 8030 §5, §6.2, §8.4. */
