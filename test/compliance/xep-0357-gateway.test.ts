@@ -8,10 +8,14 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after } from 'node:test';
+import { CommandError } from '../../src/server/module/cli.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { CertificateAuthority } from '../certificate-authority.js';
 import { DnsServer } from '../dns-server.js';
+import { takeClocks } from '../unit/clocks.js';
 import { Subscription, WebPushService } from '../web-push-service.js';
+import { adminOf } from './admin.js';
+import { hits, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
 import {
   command,
   enables,
@@ -26,7 +30,7 @@ import {
   summary,
   valueIn,
 } from './gateway.js';
-import { hits, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
+import { ask } from './http-client.js';
 import { refusal } from './phrases.js';
 
 const name = 'push.example';
@@ -349,6 +353,137 @@ play('§7: requests that are no notifications are refused', async (scene) => {
   await one.receives(`<iq type='error' id='c'>${refusal('cancel', 'item-not-found')}</iq>`);
 });
 
+play('by HTTP, with a token of the account, as with the app server of Monal and Yaxim', async (scene) => {
+  const one = await scene.actor(`${juliet}/phone`);
+  const form = await runs(one, 'push-registration-token');
+  const token = valueIn(form, 'token')!;
+  assert.equal(new URL(valueIn(form, 'url')!).pathname, '/push/v1');
+  const posts = (what: string, fields: Readonly<Record<string, string>>, proof = token, more = {}) =>
+    ask(scene, 'https', `/push/v1/${what}`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${proof}`,
+        'content-type': 'application/x-www-form-urlencoded',
+        ...more,
+      },
+      body: new URLSearchParams(fields).toString(),
+    });
+  const device = subscription();
+  const answer = await posts('register', { type: 'webpush', node: 'desk', ...fieldsOf(device) });
+  assert.equal(answer.status, 200);
+  assert.equal(answer.headers['cache-control'], 'no-store');
+  const [said, node, secret] = answer.text.split('\n');
+  assert.equal(said, 'OK');
+  const registered = { node: node!, secret: secret! };
+  await one.sends(publish(registered));
+  await one.receives(`<iq type='result' id='p'/>`);
+  let received = await web.receives();
+  // Earlier scenarios may have left some.
+  while (received.path !== new URL(device.endpoint).pathname) received = await web.receives();
+  assert.deepEqual(device.reads(received), { account: juliet });
+  // Twice the same request: the same node, as by the command.
+  const again = await posts('register', { type: 'webpush', node: 'desk', ...fieldsOf(device) });
+  assert.equal(again.text.split('\n')[1], node);
+  assert.equal((await registers(one, { ...fieldsOf(device), 'device-id': 'desk' })).node, node);
+  for (const [status, ...request] of [
+    [401, 'register', { type: 'webpush' }, ''],
+    [401, 'register', { type: 'webpush' }, `${token.slice(0, -2)}AA`],
+    [401, 'register', { type: 'webpush' }, `${Buffer.from('["romeo@localhost",9e15]').toString('base64url')}.AAAA`],
+    [400, 'register', { type: 'webpush', ...fieldsOf(device), endpoint: 'https://10.0.0.1/' }, token],
+    [400, 'register', { type: 'pigeon', node: 'x', token: 'x' }, token],
+    [400, 'register', { type: 'fcm', node: 'x' }, token],
+    [415, 'register', {}, token, { 'content-type': 'text/plain' }],
+  ] as const)
+    assert.equal((await posts(...(request as unknown as Parameters<typeof posts>))).status, status, request.join(' '));
+  const clocks = takeClocks();
+  try {
+    clocks.step(601_000);
+    assert.equal((await posts('register', { type: 'webpush', ...fieldsOf(device) })).status, 401);
+  } finally {
+    clocks.restore();
+  }
+  assert.equal((await posts('unregister', { type: 'webpush', node: 'desk' })).status, 200);
+  assert.equal(valueIn(await runs(one, 'list-push-registrations'), 'registrations') ?? '', '');
+});
+
+play(
+  'registrations of an account and from an address are limited',
+  async (scene) => {
+    const one = await scene.actor(`${juliet}/phone`);
+    const posts = () =>
+      ask(scene, 'https', '/push/v1/register', {
+        method: 'POST',
+        headers: { 'content-type': 'application/x-www-form-urlencoded' },
+        body: 'type=webpush',
+      });
+    assert.deepEqual([(await posts()).status, (await posts()).status, (await posts()).status], [401, 401, 429]);
+    for (let count = 0; count < 2; count++) await registers(one, fieldsOf(subscription()));
+    await one.sends(command('register-push-web', fieldsOf(subscription())));
+    await one.receives(`<iq type='error' id='c'>${refusal('wait', 'resource-constraint')}</iq>`);
+    assert.equal(await hits(scene, 'push_gateway.registrations_per_hour'), 2);
+  },
+  { config: settings({ registrations_per_hour: 2 }), alone: true, nodes: 1 },
+);
+
+play(
+  'waxwing push list, retry, drop: what push services have refused',
+  async (scene) => {
+    const admin = await adminOf(scene.stage);
+    const at = { host: 'localhost' };
+    const one = await scene.actor(`${juliet}/browser`);
+    assert.equal(await admin.read('push list', at), 'There are none.');
+    const device = subscription();
+    const refused = await registers(one, fieldsOf(device));
+    const isRefused = async (why: string) => {
+      web.replies.push((response) => response.writeHead(400).end(why));
+      await one.sends(publish(refused, summary({ 'message-count': '1' })));
+      await one.receives(`<iq type='result' id='p'/>`);
+      await web.receives();
+      // A device gets one after the other: the one before has been given up.
+      await one.sends(publish(refused, summary({ 'message-count': '9' })));
+      await one.receives(`<iq type='result' id='p'/>`);
+      assert.equal(device.reads(await web.receives()).count, 9);
+    };
+    await isRefused('first\u001b[31m');
+    await isRefused('second');
+    const { failed } = await admin.ask<{ failed: { key: string; user: string; why: string; tries: number }[] }>(
+      'push list',
+      at,
+    );
+    assert.deepEqual(
+      failed.map(({ user, why, tries }) => [user, why, tries]),
+      [
+        [juliet, '400 first [31m', 1],
+        [juliet, '400 second', 1],
+      ],
+    );
+    const [first, second] = failed.map(({ key }) => key);
+    const page = await admin.ask<{ failed: { key: string }[]; next: string | null }>('push list', {
+      ...at,
+      limit: '1',
+    });
+    assert.deepEqual([page.failed.map(({ key }) => key), page.next], [[first], first]);
+    const rest = await admin.ask<{ failed: { key: string }[] }>('push list', { ...at, after: first! });
+    assert.deepEqual(
+      rest.failed.map(({ key }) => key),
+      [second],
+    );
+    assert.match(
+      await admin.read('push list', at),
+      /PUBLISHED +ACCOUNT +TRIES +WHY +KEY\n.*juliet@localhost +1 +400 first/,
+    );
+
+    assert.equal(await admin.read('push retry', { ...at, key: first! }), '1 notification will be tried again.');
+    assert.equal(device.reads(await web.receives()).count, 1);
+    assert.equal(await admin.read('push retry', { ...at, key: first! }), '0 notifications will be tried again.');
+    assert.equal(await admin.read('push drop', { ...at, key: 'nonsense' }), '0 notifications dropped.');
+    assert.equal(await admin.read('push drop', at), '1 notification dropped.');
+    assert.equal(await admin.read('push list', at), 'There are none.');
+    await assert.rejects(admin.ask('push list', { host: 'elsewhere.invalid' }), CommandError);
+  },
+  { alone: true },
+);
+
 interface Grant {
   readonly token: string;
   readonly seconds?: number;
@@ -400,7 +535,7 @@ play(
       await one.receives(`<iq type='result' id='p'/>`);
     };
     // As Conversations knows its accounts: SHA-1 of address and device.
-    const account = createHash('sha1').update(`${juliet}\0` + '0ab43f').digest('hex');
+    const account = createHash('sha1').update([juliet, '0ab43f'].join('\0')).digest('hex');
     const data = { account, 'message-count': '1' };
     grants({ token: 'first' });
     await publishes();

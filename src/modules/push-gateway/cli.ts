@@ -5,10 +5,10 @@ import { columns, count, time } from '../../server/words.js';
 import type { PushGateway } from './services.js';
 
 const host = { type: 'text', description: 'The host. Required if the server has several.' } as const;
-const key = { type: 'text', description: 'The notification, as "push failed" lists it. Default: all.' } as const;
+const key = { type: 'text', description: 'The notification, as "push list" lists it. Default: all.' } as const;
 
-const failed = cliCommand({
-  name: 'push failed',
+const list = cliCommand({
+  name: 'push list',
   summary: 'Lists the notifications that push services did not take',
   details: 'The gateway (modules.push_gateway) has given them up. Devices that no longer exist are not among them.',
   reads: true,
@@ -52,7 +52,7 @@ const drop = cliCommand({
   text: ({ dropped }) => `${count(dropped, 'notification')} dropped.`,
 });
 
-export const cli = [failed, retry, drop];
+export const cli = [list, retry, drop];
 
 const gatewayOf = (context: CliContext, host: string | undefined): PushGateway =>
   serviceOf(context, host, 'pushGateway', 'push_gateway').service;

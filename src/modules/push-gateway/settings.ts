@@ -43,7 +43,7 @@ export const settings = z.strictObject({
     .meta({ live: true }),
   failed: count({ min: 0 })
     .default(1000)
-    .describe('Maximum notifications kept for "waxwing push failed" after they were given up.')
+    .describe('Maximum notifications kept for "waxwing push list" after they were given up.')
     .meta({ live: true }),
   at_once: count({ min: 1, max: 1000 })
     .default(20)
