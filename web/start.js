@@ -3,6 +3,7 @@
  * so that a proxy may serve it below any path.
  */
 import converse from './converse.min.js';
+import { canPush, pushPlugin } from './push.js';
 
 const settings = JSON.parse(document.getElementById('settings').textContent);
 
@@ -70,6 +71,10 @@ converse.plugins.add('waxwing', {
   },
 });
 
+const push = document.getElementById('push');
+if (push !== null && canPush())
+  converse.plugins.add('waxwing-push', pushPlugin(converse, JSON.parse(push.textContent).service));
+
 // The page of an invitation hands over the account that was just made.
 const login = 'waxwing-login';
 const made = JSON.parse(sessionStorage.getItem(login));
@@ -78,7 +83,7 @@ sessionStorage.removeItem(login);
 converse.initialize({
   ...settings,
   ...(made && { ...made, auto_login: true }),
-  whitelisted_plugins: ['waxwing', ...(settings.whitelisted_plugins ?? [])],
+  whitelisted_plugins: ['waxwing', 'waxwing-push', ...(settings.whitelisted_plugins ?? [])],
   assets_path: new URL('.', import.meta.url).href,
   ...(settings.websocket_url && { websocket_url: socketAddress(settings.websocket_url) }),
   ...(settings.bosh_service_url && { bosh_service_url: absolute(settings.bosh_service_url).href }),

@@ -106,6 +106,34 @@ page('the manifest has icons of the sizes that browsers want', {}, async (scene)
   }
 });
 
+const withPush = { modules: { push_gateway: { enabled: true } } };
+page('a service worker shows notifications, if the host has a push service', { config: withPush }, async (scene) => {
+  const { body } = await get(scene, '/');
+  assert.match(`${body}`, /<script type="application\/json" id="push">\{"service":"push\.localhost"\}<\/script>/);
+  const { headers, body: script } = await get(scene, '/worker.js');
+  assert.equal(headers['content-type'], 'text/javascript; charset=utf-8');
+  // Browsers look for another one whenever the page is loaded.
+  assert.equal(headers['cache-control'], 'no-cache');
+  assert.match(`${headers['content-security-policy']}`, /^default-src 'none'; script-src 'self';/);
+  assert.equal((await get(scene, '/worker.js', { 'if-none-match': headers.etag })).status, 304);
+  const [, loaded] =
+    /^self\.waxwing = \{.*\};\nimportScripts\("(web\/[0-9a-f]+\/worker\.js)"\);\n$/.exec(`${script}`) ?? [];
+  const file = await get(scene, `/${loaded}`);
+  assert.equal(file.status, 200);
+  assert.equal(file.headers['cache-control'], 'public, max-age=31536000, immutable');
+});
+
+page('without a push service there is none', {}, async (scene) => {
+  assert.doesNotMatch(`${(await get(scene, '/')).body}`, /id="push"/);
+  assert.equal((await get(scene, '/worker.js')).status, 404);
+});
+
+const below = { modules: { ...withPush.modules, web_client: { path: '/chat' } } };
+page('below another path the service worker is next to the page', { config: below }, async (scene) => {
+  assert.equal((await get(scene, '/chat/worker.js')).status, 200);
+  assert.equal((await get(scene, '/worker.js')).status, 404);
+});
+
 page('other paths: what browsers and search engines ask for by themselves', {}, async (scene) => {
   const favicon = await get(scene, '/favicon.ico');
   assert.equal(favicon.status, 307);

@@ -22,12 +22,36 @@ export interface Page {
   screenshot(options: { path: string; animations: 'disabled' }): Promise<unknown>;
   emulateMedia(media: { colorScheme: 'dark' | 'light' }): Promise<void>;
   url(): string;
-  context(): { newCDPSession(page: Page): Promise<DevTools> };
+  close(): Promise<void>;
+  context(): Context;
+}
+
+/** All pages of somebody. */
+export interface Context {
+  newCDPSession(page: Page): Promise<DevTools>;
+  newPage(): Promise<Page>;
+  /** Service workers that run. */
+  serviceWorkers(): readonly Worker[];
+  waitForEvent(event: 'serviceworker'): Promise<Worker>;
+}
+
+export interface Worker {
+  url(): string;
+  evaluate(inWorker: string): Promise<unknown>;
 }
 
 /** Chromium's own protocol, of which Playwright covers a part. */
 interface DevTools {
   send(method: 'Page.getInstallabilityErrors'): Promise<{ installabilityErrors: readonly { errorId: string }[] }>;
+  send(method: 'ServiceWorker.enable'): Promise<unknown>;
+  send(
+    method: 'ServiceWorker.deliverPushMessage',
+    message: { origin: string; registrationId: string; data: string },
+  ): Promise<unknown>;
+  on(
+    event: 'ServiceWorker.workerRegistrationUpdated',
+    listener: (found: { registrations: readonly { registrationId: string; scopeURL: string }[] }) => void,
+  ): void;
   detach(): Promise<void>;
 }
 
@@ -43,12 +67,24 @@ interface ContextOptions {
   readonly viewport: { readonly width: number; readonly height: number };
   readonly locale?: string;
   readonly javaScriptEnabled?: boolean;
+  readonly permissions?: readonly string[];
+}
+
+interface OpenOptions extends Omit<ContextOptions, 'viewport'> {
+  /** Runs in each page before its own scripts. */
+  readonly script?: string;
+}
+
+interface DrivenContext extends Context {
+  newPage(): Promise<DrivenPage>;
+  addInitScript(script: { content: string }): Promise<void>;
+  close(): Promise<void>;
 }
 
 interface Playwright {
   readonly chromium: {
     launch(options: { executablePath: string; args: readonly string[]; timeout: number }): Promise<{
-      newContext(options: ContextOptions): Promise<{ newPage(): Promise<DrivenPage>; close(): Promise<void> }>;
+      newContext(options: ContextOptions): Promise<DrivenContext>;
       close(): Promise<void>;
     }>;
   };
@@ -82,12 +118,13 @@ export class Browser {
   }
 
   /** Opens a page as somebody else than all others: nothing is shared with them. */
-  async open(name: string, url: string, options: Omit<ContextOptions, 'viewport'> = {}): Promise<Page> {
+  async open(name: string, url: string, { script, ...options }: OpenOptions = {}): Promise<Page> {
     const context = await this.#browser.newContext({
       viewport: { width: 1000, height: 640 },
       locale: 'en',
       ...options,
     });
+    if (script !== undefined) await context.addInitScript({ content: script });
     const page = await context.newPage();
     page.setDefaultTimeout(patience);
     const note = (text: string) => this.#problems.push(`${name}: ${text}`);

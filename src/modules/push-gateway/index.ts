@@ -311,6 +311,7 @@ export default defineModule({
     const keysOf = async (keys: readonly string[] | undefined): Promise<readonly string[]> =>
       keys ?? (await deliveries.listDead({ limit: failedAtOnce })).map(([key]) => key);
     provide('pushGateway', {
+      address: owner,
       failed: async (page) => host.askHome(listing, own, page),
       retry: async (keys) => host.askHome(change, own, { how: 'retry', keys: keys && [...keys] }),
       drop: async (keys) => host.askHome(change, own, { how: 'drop', keys: keys && [...keys] }),

@@ -1,4 +1,4 @@
-/** The service that this module provides to the commands of the program. */
+/** The service that this module provides to other modules, and to the commands of the program. */
 
 /** A notification that was given up. */
 export interface FailedPush {
@@ -13,6 +13,8 @@ export interface FailedPush {
 }
 
 export interface PushGateway {
+  /** Of the push service. What it is told is encrypted on its way to browsers, and others are told numbers only. */
+  readonly address: string;
   failed(page: { readonly after?: string | undefined; readonly limit: number }): Promise<readonly FailedPush[]>;
   /** Tries them again; undefined stands for all. Resolves with how many there were. */
   retry(keys: readonly string[] | undefined): Promise<number>;

@@ -8,8 +8,8 @@ import { type Assets, loadAssets } from '../../server/http/assets.js';
 import { fileAnswer } from '../../server/http/files.js';
 import { defineModule, type HttpAnswer, HttpError, type HttpRequest, http } from '../../server/module/index.js';
 import { packedFiles } from './packed.js';
-import { manifest, page } from './page.js';
-import { contentSecurityPolicy } from './policy.js';
+import { manifest, page, worker } from './page.js';
+import { contentSecurityPolicy, workerPolicy } from './policy.js';
 import { settingsFor } from './settings.js';
 
 declare module '../../server/module/index.js' {
@@ -29,7 +29,7 @@ export default defineModule({
   summary: 'Serves a web client, Converse.js, at the address of the host.',
   implements: {},
   provides: ['webClient'],
-  wants: ['registration'],
+  wants: ['registration', 'pushGateway'],
   config: z.strictObject({
     path: z
       .string()
@@ -97,7 +97,8 @@ export default defineModule({
     };
     const showPage = (request: HttpRequest) => {
       const style = isOwn('style.css') ? file('style.css') : undefined;
-      const text = page({ title, domain: host.domain, settings: settings(), file, style });
+      const push = services.pushGateway?.address;
+      const text = page({ title, domain: host.domain, settings: settings(), file, style, push });
       const policy = contentSecurityPolicy(host.publicUrl);
       return answer(request, 'text/html; charset=utf-8', text, { 'content-security-policy': policy });
     };
@@ -114,6 +115,10 @@ export default defineModule({
       if (name === '') return showPage(request);
       if (name === 'manifest.webmanifest')
         return answer(request, 'application/manifest+json', manifest({ title, file }));
+      if (name === 'worker.js' && services.pushGateway !== undefined)
+        return answer(request, 'text/javascript; charset=utf-8', worker({ title, file }), {
+          'content-security-policy': workerPolicy,
+        });
       if (name.startsWith('web/')) return sendFile(request, name.slice(4));
       throw new HttpError(404);
     };
@@ -128,6 +133,7 @@ export default defineModule({
     return [
       http('GET', '/', (request) => serve(request, '')),
       http('GET', '/manifest.webmanifest', (request) => serve(request, 'manifest.webmanifest')),
+      http('GET', '/worker.js', (request) => serve(request, 'worker.js')),
       http('GET', '/web', (request) => serve(request, `web${request.rest}`), { below: true }),
       http('GET', '/favicon.ico', () => redirect(file('icon-192.png'))),
       // Only the page itself has something for search engines.

@@ -1,4 +1,4 @@
-/** The page that loads Converse.js, and its manifest (https://www.w3.org/TR/appmanifest/). */
+/** The page that loads Converse.js, its service worker, and its manifest (https://www.w3.org/TR/appmanifest/). */
 import { escapeHtml } from '../../server/http/html.js';
 import type { Settings } from './settings.js';
 
@@ -9,6 +9,8 @@ export interface PageParts {
   readonly settings: Settings;
   /** URL, relative to the page, of a file of the web client. */
   file(name: string): string;
+  /** Address of the push service that the page may use. Undefined without one. */
+  readonly push: string | undefined;
   /** URL of the administrator's style sheet. Undefined without one. */
   readonly style: string | undefined;
 }
@@ -16,7 +18,7 @@ export interface PageParts {
 const colour = '#2f4858';
 
 /** Scripts are files: the Content-Security-Policy lets no other run. */
-export function page({ title, domain, settings, file, style }: PageParts): string {
+export function page({ title, domain, settings, file, style, push }: PageParts): string {
   const name = escapeHtml(title);
   const at = (path: string) => escapeHtml(file(path));
   const sheets = [at('converse.min.css'), at('page.css'), ...(style === undefined ? [] : [escapeHtml(style)])];
@@ -33,7 +35,7 @@ export function page({ title, domain, settings, file, style }: PageParts): strin
 <link rel="license" href="${at('THIRD-PARTY.txt')}">
 ${sheets.map((href) => `<link rel="stylesheet" href="${href}">`).join('\n')}
 <script type="application/json" id="settings">${inScript(settings)}</script>
-<script type="module" src="${at('converse.min.js')}"></script>
+${push === undefined ? '' : `<script type="application/json" id="push">${inScript({ service: push })}</script>\n`}<script type="module" src="${at('converse.min.js')}"></script>
 <script type="module" src="${at('start.js')}"></script>
 </head>
 <body class="converse-fullscreen">
@@ -51,6 +53,15 @@ Gajim, Monal or Profanity, with your address <em>name</em>@${escapeHtml(domain)}
 
 /** JSON that no text in it can end the element of. */
 const inScript = (value: Settings): string => JSON.stringify(value).replaceAll('<', '\\u003c');
+
+/**
+ * The script of the service worker (https://w3c.github.io/ServiceWorker/): what belongs to this host. It must be next to the
+ * page, and is compared by browsers whenever the page is loaded; the file that it loads has another URL with each version.
+ */
+export const worker = ({ title, file }: Pick<PageParts, 'title' | 'file'>): string =>
+  `self.waxwing = ${JSON.stringify({ title, icon: file('icon-192.png') })};
+importScripts(${JSON.stringify(file('worker.js'))});
+`;
 
 export const manifest = ({ title, file }: Pick<PageParts, 'title' | 'file'>): string =>
   JSON.stringify({

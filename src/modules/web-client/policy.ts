@@ -28,3 +28,6 @@ export const contentSecurityPolicy = (publicUrl: string | undefined): string =>
   Object.entries(directives(publicUrl?.startsWith('http:') ? publicUrl : ''))
     .map(([name, value]) => `${name} ${value}`.trimEnd())
     .join('; ');
+
+/** Of the service worker: it loads its own script and its icons, and nothing else. */
+export const workerPolicy = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src 'self'";

@@ -36,7 +36,7 @@ import { serialize } from '../../server/xml/element.js';
 import { Cache } from '../../storage/cache.js';
 import { Bursts, type Last } from './bursts.js';
 import { notifications } from './mentions.js';
-import { isFinal, notification, type Summary } from './notification.js';
+import { isFinal, notification, reduced, type Summary } from './notification.js';
 import { Rooms } from './rooms.js';
 import { isOfRoom, wakes } from './wakes.js';
 
@@ -100,7 +100,9 @@ const settings = z.strictObject({
   sender: z
     .boolean()
     .default(false)
-    .describe('Whether notifications name the sender of the last message. The makers of apps can read it.')
+    .describe(
+      'Whether notifications name the sender of the last message. The makers of apps can read it. The push gateway of the host gets it anyway.',
+    )
     .meta({ live: true }),
   body: z
     .boolean()
@@ -130,9 +132,9 @@ export default defineModule({
     }),
   },
   sessionStates: [enabled],
-  wants: ['bookmarks', 'presence', 'roster'],
+  wants: ['bookmarks', 'presence', 'pushGateway', 'roster'],
 
-  start: ({ host, stores, services: { bookmarks, presence, roster }, log }) => {
+  start: ({ host, stores, services: { bookmarks, presence, pushGateway, roster }, log }) => {
     const configured = () => host.config.modules.push as Settings;
     const rooms = new Rooms({ host, bookmarks, presence, usual: () => configured().rooms });
     const cache = new Cache<Apps>(cachedAccounts, async (owner) => {
@@ -167,7 +169,8 @@ export default defineModule({
       if (app === undefined) return;
       const [service, node] = split(key);
       try {
-        await host.ask(notification({ from: host.jid, service, node, options: app.options, summary }));
+        const told = service.full === pushGateway?.address ? summary : reduced(summary, configured());
+        await host.ask(notification({ from: host.jid, service, node, options: app.options, summary: told }));
         sent++;
         bursts.succeeded(owner, key);
       } catch (error) {
@@ -202,9 +205,10 @@ export default defineModule({
 
     const wake = (apps: Apps, owner: string, stanza: Stanza): void => {
       const { sender, body } = configured();
+      const isTold = pushGateway !== undefined;
       const last = {
-        sender: sender ? stanza.from?.full : undefined,
-        body: body ? stanza.text(NS.client, 'body') : undefined,
+        sender: sender || isTold ? stanza.from?.full : undefined,
+        body: body || isTold ? stanza.text(NS.client, 'body') : undefined,
       };
       notifyAll(apps, owner, last, 1);
     };

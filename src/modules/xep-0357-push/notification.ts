@@ -19,6 +19,13 @@ export interface Summary {
   readonly body: string | undefined;
 }
 
+/** What a service of others is told. */
+export const reduced = (summary: Summary, tells: { readonly sender: boolean; readonly body: boolean }): Summary => ({
+  ...summary,
+  sender: tells.sender ? summary.sender : undefined,
+  body: tells.body ? summary.body : undefined,
+});
+
 export interface Notified {
   readonly from: Jid;
   readonly service: Jid;
