@@ -22,6 +22,14 @@ export interface ByteRange {
   readonly end: number;
 }
 
+/** For browsers that get a content without the server in between. All characters are ASCII. */
+export interface BlobHeaders {
+  /** Content-Type. */
+  readonly type?: string | undefined;
+  /** Content-Disposition. */
+  readonly disposition?: string | undefined;
+}
+
 /** Must be read or closed. */
 export interface OpenBlob extends BlobFacts {
   /** Reads the content, or a part of it, and closes the blob at the end. May be called once. */
@@ -50,9 +58,10 @@ export interface BlobStore {
   /**
    * Stores a content of exactly `size` bytes. Resolves once the blob would survive a power failure. Rejects with
    * WrongSize, with BlobExists, or with the error of the stream; then no blob of this call exists or will exist. Does not
-   * destroy the stream, and reads no more of it after a failure. Of several puts of a key, one resolves.
+   * destroy the stream, and reads no more of it after a failure. Of several puts of a key, one resolves. `headers`: those
+   * that a driver with links stores with the content.
    */
-  put(key: string, content: Readable, size: number): Promise<void>;
+  put(key: string, content: Readable, size: number, headers?: BlobHeaders): Promise<void>;
   /** Opens a blob. Resolves with undefined if there is none. Reading may fail if it is deleted meanwhile. */
   get(key: string): Promise<OpenBlob | undefined>;
   stat(key: string): Promise<BlobFacts | undefined>;
@@ -70,12 +79,27 @@ export interface BlobStore {
   tidy(before: number, limit: number): Promise<number>;
   /** Bytes that can still be stored; undefined if unlimited. */
   free(): Promise<number | undefined>;
+  /** Missing if only the server has access to the contents. */
+  readonly link?: LinkOf | undefined;
 }
+
+/**
+ * Resolves with an address at which anybody gets a blob, if there is one: for so many seconds, or until it is deleted if
+ * that is undefined.
+ */
+export type LinkOf = (
+  key: string,
+  asked: { readonly method: 'GET' | 'HEAD'; readonly headers: BlobHeaders },
+) => Promise<{ readonly url: string; readonly seconds: number | undefined }>;
 
 /** An open driver. */
 export interface BlobStorage {
+  /** All processes that open it have the same contents by nature, and not because somebody has mounted a folder. */
+  readonly isShared?: boolean | undefined;
   /** Opening the same name again returns the same data. Creates nothing before the first put. */
   blobs(name: string): BlobStore;
+  /** Closes connections. Later calls may reject. */
+  close?(): Promise<void>;
 }
 
 /** Keys are safe as parts of paths and URLs, and distinct where case is ignored. */
