@@ -25,7 +25,7 @@ import { Session } from '../src/server/routing/session.js';
 import { idAt } from '../src/server/stanza/ids.js';
 import { NS } from '../src/server/stanza/ns.js';
 import { Stanza } from '../src/server/stanza/stanza.js';
-import { openBlobs } from '../src/storage/open.js';
+import { openFiles } from '../src/storage/files/index.js';
 import { openSqlite } from '../src/storage/sqlite/index.js';
 
 const longest = Number(process.argv[2] ?? 1_000_000);
@@ -63,7 +63,7 @@ router.add(host.domain, host);
 host.start(
   await startModules(host, chooseModules(modules, settings), {
     storage,
-    blobs: openBlobs(settings),
+    blobs: openFiles(settings.storage.files.folder),
     config: settings,
     log,
   }),

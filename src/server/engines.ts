@@ -1,7 +1,8 @@
 /** The storage with a breaker for each of its drivers, and what administrators see of them. */
 import type { Logger } from 'pino';
+import type { BlobStorage } from '../storage/blobs.js';
 import { type Storage, StorageError } from '../storage/contract.js';
-import { openStorage } from '../storage/open.js';
+import { openBlobs, openStorage } from '../storage/open.js';
 import { around, type StoreCall } from '../storage/wrappers.js';
 import { monotonic } from './clock.js';
 import type { Config } from './config/schema.js';
@@ -29,6 +30,8 @@ interface EnginesParts {
 export class Engines {
   readonly #parts: EnginesParts;
   readonly #breakers = new Map<string, Breaker>();
+  /** If it was opened here. */
+  #blobs: BlobStorage | undefined;
 
   constructor(parts: EnginesParts) {
     this.#parts = parts;
@@ -56,8 +59,30 @@ export class Engines {
     });
   }
 
+  /** Opens the configured storage of contents. Rejects with StorageError. `serverId`: see `openBlobs`. */
+  async openBlobs(serverId: () => Promise<string>): Promise<BlobStorage> {
+    const { config, log } = this.#parts;
+    if (config().storage.files.driver === 'folder') return openBlobs(config(), { serverId });
+    const breaker = this.#breaker('s3', async () => this.#blobs?.probe?.());
+    this.#blobs = await openBlobs(config(), {
+      serverId,
+      guard: (attempt, isLong) => breaker.run(attempt, isLong ? isLongWork : light),
+      warn: (message, error) => log.warn({ err: error }, message),
+      unreachable: (error) => breaker.trip(error),
+    });
+    return this.#blobs;
+  }
+
   /** Puts a breaker around a storage. */
   guard(name: string, storage: Storage): Storage {
+    const breaker = this.#breaker(name, () => storage.document('stanza_ids').get('probe'));
+    return around(storage, (call, run, parameters) =>
+      // The view decides about itself what to do if it cannot be read.
+      call.name === 'cluster' ? run() : breaker.run(() => run(), weightOf(call, parameters)),
+    );
+  }
+
+  #breaker(name: string, probe: () => Promise<unknown>): Breaker {
     const { config, log, limitHit } = this.#parts;
     const about = { driver: name };
     const breaker = new Breaker({
@@ -65,7 +90,7 @@ export class Engines {
         const { answer_seconds, waiting_operations, waiting_bytes } = config().storage;
         return { within: answer_seconds * 1000, operations: waiting_operations, bytes: waiting_bytes };
       },
-      probe: () => storage.document('stanza_ids').get('probe'),
+      probe,
       isFailure: (error) => error instanceof StorageError && error.failure === 'unavailable',
       refusal: (why) => {
         if (why !== 'open') limitHit(why === 'slow' ? 'storage.answer_seconds' : 'storage.waiting_operations');
@@ -76,15 +101,13 @@ export class Engines {
       closed: (outage) => log.warn({ ...about, ...outage }, 'the storage works again'),
     });
     this.#breakers.set(name, breaker);
-    return around(storage, (call, run, parameters) =>
-      // The view decides about itself what to do if it cannot be read.
-      call.name === 'cluster' ? run() : breaker.run(() => run(), weightOf(call, parameters)),
-    );
+    return breaker;
   }
 
-  /** The storage is being closed: its last answers are nobody's concern. */
-  end(): void {
+  /** The storage is being closed: its last answers are nobody's concern. Closes the storage of contents. */
+  async end(): Promise<void> {
     for (const breaker of this.#breakers.values()) breaker.end();
+    await this.#blobs?.close?.();
   }
 }
 
@@ -95,7 +118,7 @@ const reasons = {
 } as const;
 
 const long = new Set(['forget', 'trim', 'owners', 'count', 'size']);
-const isLong = { isLong: true };
+const isLongWork = { isLong: true };
 const light = {};
 
 /** Writes count with their size, as far as it is known without writing them as JSON. */
@@ -104,9 +127,9 @@ function weightOf(
   parameters: readonly unknown[],
 ): { bytes?: number; isLong?: boolean } {
   if (operation === 'append') return { bytes: (parameters[1] as { readonly value: string }).value.length };
-  if (long.has(operation)) return isLong;
+  if (long.has(operation)) return isLongWork;
   // A search may have to index first.
   if (shape === 'log' && operation === 'page' && (parameters[1] as { words?: string }).words !== undefined)
-    return isLong;
+    return isLongWork;
   return light;
 }

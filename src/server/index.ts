@@ -3,7 +3,6 @@
 import { BlockList } from 'node:net';
 import { standardModules } from '../modules/index.js';
 import type { DocumentStore, Storage } from '../storage/contract.js';
-import { openBlobs } from '../storage/open.js';
 import type { Usages } from '../storage/usage.js';
 import { AccountChanges } from './account-changes.js';
 import { Accounts } from './accounts/index.js';
@@ -51,6 +50,7 @@ import { LocalHost } from './routing/host.js';
 import { Router } from './routing/router.js';
 import type { Session } from './routing/session.js';
 import type { Inspection, Reloaded, Server, ServerOptions } from './server.js';
+import { serverId } from './server-id.js';
 import { createDataFolder, serverStorage } from './server-storage.js';
 import { closeStreams } from './shutdown.js';
 import { StreamError } from './stanza/errors.js';
@@ -322,7 +322,7 @@ class WaxwingServer implements Server {
       this.#hosts.set(domain, host);
       this.#router.add(domain, host);
     }
-    const blobs = this.#options.blobs ?? openBlobs(this.config);
+    const blobs = this.#options.blobs ?? (await this.engines.openBlobs(() => serverId(this.storage)));
     const offered = { storage: this.storage, blobs, config: this.config, log: this.logs.area('modules') };
     for (const host of this.#hosts.values()) {
       const hooks = await startModules(host, chosen, offered);
@@ -590,7 +590,7 @@ class WaxwingServer implements Server {
     for (const host of this.#hosts.values()) host.stop();
     this.certificates?.close();
     await this.#endIds?.();
-    this.engines?.end();
+    await this.engines?.end();
     if (this.#options.storage === undefined) await this.storage?.close();
     else await this.storage?.flush();
     this.metrics.stop();

@@ -98,6 +98,8 @@ export interface BlobStorage {
   readonly isShared?: boolean | undefined;
   /** Opening the same name again returns the same data. Creates nothing before the first put. */
   blobs(name: string): BlobStore;
+  /** Resolves if the driver could store and read something now. */
+  probe?(): Promise<void>;
   /** Closes connections. Later calls may reject. */
   close?(): Promise<void>;
 }

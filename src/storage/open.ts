@@ -5,6 +5,7 @@ import type { Storage } from './contract.js';
 import { openFiles } from './files/index.js';
 import { MemoryStorage } from './memory.js';
 import { demandComplete } from './migration-marks.js';
+import type { Guards as S3Guards } from './s3/settings.js';
 import { openSqlite } from './sqlite/index.js';
 import { measured, routed, type StoreCall } from './wrappers.js';
 
@@ -21,8 +22,18 @@ export interface OpenOptions {
   readonly guard?: ((driver: Driver, storage: Storage) => Storage) | undefined;
 }
 
-/** Opens the configured storage of blobs. */
-export const openBlobs = ({ storage }: Config): BlobStorage => openFiles(storage.files.folder);
+export interface OpenBlobsOptions extends Pick<S3Guards, 'guard' | 'warn' | 'unreachable'> {
+  /** Resolves with the id of the server, which its nodes share. */
+  readonly serverId: () => Promise<string>;
+}
+
+/** Opens the configured storage of blobs. Rejects with StorageError, but not if a store is only away. */
+export async function openBlobs({ storage }: Config, options: OpenBlobsOptions): Promise<BlobStorage> {
+  if (storage.files.driver === 'folder') return openFiles(storage.files.folder);
+  // Loaded only where it is used.
+  const { openConfigured } = await import('./s3/settings.js');
+  return openConfigured(storage.s3, { ...options, ownership: { id: await options.serverId() } });
+}
 
 /** Opens one driver. Rejects with StorageError. */
 export async function openDriver(

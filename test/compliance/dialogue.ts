@@ -58,6 +58,9 @@ const patience = 60_000;
 const storageOfAll = process.env.WAXWING_STORAGE ?? '';
 const lateSeed = storageOfAll === 'postgresql' ? '1' : /^late:(\d+)$/.exec(storageOfAll)?.[1];
 
+/** `WAXWING_CONTENTS=s3` keeps the large contents of dialogues in the store that `WAXWING_S3` names. */
+const isOnS3 = process.env.WAXWING_CONTENTS === 's3';
+
 /** `WAXWING_MODULES=shuffled:SEED` runs dialogues with the standard modules in another order, which changes nothing. */
 const shuffleSeed = /^shuffled:(\d+)$/.exec(process.env.WAXWING_MODULES ?? '')?.[1];
 const standard = shuffleSeed === undefined ? standardModules : shuffled(standardModules, Number(shuffleSeed));
@@ -106,6 +109,8 @@ export interface ScenarioOptions {
   readonly storage?: () => Storage;
   /** Where large contents are stored, instead of the folder of the server. A server with this option is not shared. */
   readonly blobs?: () => BlobStorage;
+  /** Large contents are in the folder of the server, whatever WAXWING_CONTENTS says. */
+  readonly isOnFiles?: boolean;
   /** The storage decides itself when its operations run, and is never late besides. */
   readonly isTimed?: boolean;
   /** Receives stanzas for other servers. */
@@ -230,6 +235,7 @@ async function stageFor(options: ScenarioOptions): Promise<Stage> {
   if (
     options.storage !== undefined ||
     options.blobs !== undefined ||
+    options.isOnFiles !== undefined ||
     options.modules !== undefined ||
     options.remote !== undefined ||
     options.alone === true
@@ -256,7 +262,7 @@ export class Stage {
   readonly #options: ScenarioOptions;
   readonly #storage: Storage;
   readonly #late: LateStorage | undefined;
-  readonly #dropStorage: (() => Promise<void>) | undefined;
+  readonly #dropStorage: () => Promise<void>;
   readonly #errors: string[];
   readonly #failures: Error[] = [];
   #peers: Peer[] = [];
@@ -271,7 +277,7 @@ export class Stage {
     storage: Storage,
     lateStorage: LateStorage | undefined,
     errors: string[],
-    dropStorage: (() => Promise<void>) | undefined,
+    dropStorage: () => Promise<void>,
   ) {
     this.nodes = nodes;
     this.#dropStorage = dropStorage;
@@ -303,8 +309,15 @@ export class Stage {
     const lateStorage = isLate ? late(inner, Number(lateSeed)) : undefined;
     const storage = lateStorage ?? inner;
     const errors: string[] = [];
-    const nodes = await startedNodes(options, folder, storage, errors);
-    return new Stage(nodes, folder, options, storage, lateStorage, errors, temporary?.drop);
+    const contents =
+      isOnS3 && options.blobs === undefined && options.isOnFiles !== true ? await newContents() : undefined;
+    const given = contents === undefined ? options : { ...options, blobs: () => contents };
+    const nodes = await startedNodes(given, folder, storage, errors);
+    const drop = async (): Promise<void> => {
+      await temporary?.drop();
+      await contents?.close?.();
+    };
+    return new Stage(nodes, folder, given, storage, lateStorage, errors, drop);
   }
 
   /** The only one, or all nodes as one. */
@@ -485,7 +498,7 @@ export class Stage {
   async close(): Promise<void> {
     for (const peer of this.#peers) peer.cut();
     await this.stop();
-    await this.#dropStorage?.();
+    await this.#dropStorage();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 }
@@ -502,6 +515,12 @@ async function newPostgresql(): Promise<{ storage: Storage; drop: () => Promise<
       await dropSchema(schema);
     },
   };
+}
+
+/** Contents under a prefix of their own. */
+async function newContents(): Promise<BlobStorage> {
+  const { emptyStorage } = await import('../s3/server.js');
+  return emptyStorage();
 }
 
 /** Real links, with a port of its own. */

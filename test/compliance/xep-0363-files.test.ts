@@ -24,6 +24,9 @@ const romeoJid = 'romeo@localhost/orchard';
 const julietJid = 'juliet@localhost/balcony';
 const idOf = (path: string) => path.split('/')[2]!;
 
+/** About what is in the folder of the server. */
+const inFolder = { ...oneProcess, isOnFiles: true };
+
 /** Unfinished and finished contents, by their names. */
 const contentsIn = (place: string): string[] =>
   readdirSync(place, { recursive: true, encoding: 'utf8', withFileTypes: true })
@@ -114,7 +117,7 @@ scenario('waxwing files list, usage, delete', async (scene) => {
   assert.equal((await gets(scene, three)).status, 404);
 });
 
-scenario('the files of an account are deleted with it', oneProcess, async (scene) => {
+scenario('the files of an account are deleted with it', inFolder, async (scene) => {
   const { stage, server } = scene;
   const romeo = await scene.actor(romeoJid);
   const path = await uploads(scene, romeo, 'a.txt', 'abc');
@@ -134,7 +137,7 @@ scenario('the files of an account are deleted with it', oneProcess, async (scene
   assert.equal((await puts(scene, other.put, 'a')).status, 403);
 });
 
-scenario('files and slots survive a restart', oneProcess, async (scene) => {
+scenario('files and slots survive a restart', inFolder, async (scene) => {
   const { stage } = scene;
   const romeo = await scene.actor(romeoJid);
   const path = await uploads(scene, romeo, 'a.txt', 'abc');
@@ -234,7 +237,7 @@ scenario(
   },
 );
 
-scenario('a content that is missing is not found', oneProcess, async (scene) => {
+scenario('a content that is missing is not found', inFolder, async (scene) => {
   const romeo = await scene.actor(romeoJid);
   const path = await uploads(scene, romeo, 'a', 'abc');
   rmSync(join(scene.stage.folder, 'files'), { recursive: true });
@@ -270,7 +273,7 @@ scenario('a download that its client ends, or does not read', async (scene: Scen
   slow.destroy();
 });
 
-scenario('over HTTP/1.1, TLS and HTTP/2', async (scene) => {
+scenario('over HTTP/1.1, TLS and HTTP/2', { isOnFiles: true }, async (scene) => {
   const romeo = await scene.actor(romeoJid);
   const starts = (way: Way, path: string, asked: Asked) => {
     const pending = begin(scene, way, path, asked);

@@ -1,4 +1,4 @@
-/** What every driver of blobs promises, on a real server: whole contents, and contents in parts that are sent as they come. */
+/** What every driver of blobs promises, on a real server: contents in memory, and contents that are sent as they come. */
 import { after } from 'node:test';
 import type { S3Options, S3Storage } from '../../src/storage/s3/index.js';
 import { blobContract } from '../contract/blobs.js';
@@ -14,7 +14,5 @@ const opening = (more: Partial<S3Options>) => async () => {
 };
 
 blobContract('s3', opening({}));
-blobContract('s3 in small parts', opening({ partBytes: 65_536 }));
-blobContract('s3 without memory for parts', opening({ partBytes: 65_536, memoryBytes: 0 }));
 blobContract('s3 without memory', opening({ memoryBytes: 0 }));
 blobContract('s3 without checksums', opening({ hasChecksums: false, memoryBytes: 100_000 }));

@@ -1,5 +1,6 @@
 /** Names and types of files. Users choose them, so they are data: never paths, and never headers as they stand. */
 import { plain } from '../../server/plain.js';
+import type { BlobHeaders } from '../../storage/blobs.js';
 
 /** Bytes of a name in UTF-8. */
 const longestName = 255;
@@ -76,6 +77,12 @@ export function inertHeaders(name: string, type: string = unknown): Record<strin
     'cross-origin-resource-policy': 'cross-origin',
   };
 }
+
+/** Those of them that a store of contents keeps with a file, for clients that get it from there. */
+export const storedHeaders = (headers: Readonly<Record<string, string>>): BlobHeaders => ({
+  type: headers['content-type'],
+  disposition: headers['content-disposition'],
+});
 
 /** RFC 6266, RFC 8187: the name, and a form of it that any program can read. */
 function fileNames(name: string): string {

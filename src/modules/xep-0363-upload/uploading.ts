@@ -12,7 +12,7 @@ import { StanzaError } from '../../server/stanza/errors.js';
 import { BlobExists, WrongSize } from '../../storage/blobs.js';
 import { StorageError } from '../../storage/contract.js';
 import { claiming, deleting, type Refusal, releasing, storing } from './account.js';
-import { essenceOf } from './names.js';
+import { essenceOf, inertHeaders, storedHeaders } from './names.js';
 import { refusalTexts } from './request.js';
 import type { Settings } from './settings.js';
 import { type Slot, verify } from './slots.js';
@@ -40,6 +40,25 @@ export interface Shared {
 const eachAccount = 10;
 
 export const noSpace = 'The server has no space for more files at present.';
+
+/** When to try again, in seconds: an outage of the storage is looked at more often. */
+const outageSeconds = 10;
+
+const unavailable = (cause: StorageError): HttpError =>
+  new HttpError(503, 'The storage of files does not work at present.', {
+    headers: { 'retry-after': String(outageSeconds) },
+    cause,
+  });
+
+/** Rejects with HttpError 503 while the storage does not work, which is logged there. */
+export async function available<R>(work: () => Promise<R>): Promise<R> {
+  try {
+    return await work();
+  } catch (error) {
+    const isOut = error instanceof StorageError && (error.failure === 'busy' || error.failure === 'unavailable');
+    throw isOut ? unavailable(error) : error;
+  }
+}
 
 export const newShared = ({ uploads }: Settings): Shared => ({
   secrets: new Map(),
@@ -98,7 +117,7 @@ export function uploading({ host, config, shared, contents, log, stored }: Uploa
 
   const fill = async (home: Host, owner: Jid, slot: Slot, { stream }: HttpRequest): Promise<void> => {
     try {
-      await contents.put(slot.id, stream, slot.size);
+      await contents.put(slot.id, stream, slot.size, storedHeaders(inertHeaders(slot.name, slot.type)));
     } catch (error) {
       // A complete content without a record is from a node that stopped in between.
       if (!(error instanceof BlobExists) || (await contents.stat(slot.id))?.size !== slot.size) throw error;
@@ -145,7 +164,13 @@ export function uploading({ host, config, shared, contents, log, stored }: Uploa
     if (error instanceof WrongSize) return new HttpError(400, error.message);
     if (error instanceof StanzaError)
       return new HttpError(503, 'The server cannot store the file at present.', { cause: error });
-    if (!(error instanceof StorageError) || error.failure !== 'full') return error;
+    if (!(error instanceof StorageError)) return error;
+    if (error.failure === 'busy') return unavailable(error);
+    if (error.failure === 'unavailable' || error.failure === 'read-only') {
+      log.error({ err: error }, 'could not store an uploaded file');
+      return unavailable(error);
+    }
+    if (error.failure !== 'full') return error;
     log.error({ err: error }, 'could not store an uploaded file');
     return new HttpError(507, noSpace, { cause: error });
   };

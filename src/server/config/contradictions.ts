@@ -4,6 +4,7 @@ import { clusterProblems } from './cluster.js';
 import { delegationProblems, privilegeProblems, secretHint, secretProblem } from './components.js';
 import type { Complaint } from './findings.js';
 import type { KeyPath } from './positions.js';
+import { s3Problems } from './s3.js';
 import { type Config, listenersOf } from './schema.js';
 import { formatQuantity } from './units.js';
 
@@ -113,6 +114,11 @@ const rules: readonly Rule[] = [
     keys: ['cluster', 'storage.driver'],
     check: ({ cluster, storage }) =>
       clusterProblems(cluster, storage.driver).map(({ at, ...found }) => ({ ...found, path: ['cluster', at] })),
+  },
+  {
+    keys: ['storage.s3', 'storage.files.driver'],
+    check: ({ storage: { s3, files } }) =>
+      s3Problems(s3, files.driver === 's3').map(({ at, ...found }) => ({ ...found, path: ['storage', 's3', at] })),
   },
   {
     keys: ['components'],

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { live } from './keys.js';
 import { postgresql } from './postgresql.js';
+import { s3 } from './s3.js';
 import { bytes, count, seconds } from './units.js';
 
 const driver = z.enum(['sqlite', 'postgresql', 'memory']);
@@ -18,17 +19,20 @@ export const storage = z
     postgresql,
     files: z
       .strictObject({
+        driver: z
+          .enum(['folder', 's3'])
+          .default('folder')
+          .describe('Where they are: in a folder, or in a bucket of [storage.s3].'),
         folder: z
           .string()
           .min(1)
           .default('files')
-          .describe(
-            'Folder of uploaded files and other large contents. The nodes of a cluster share it. It can be on another disk.',
-          )
+          .describe('The folder. The nodes of a cluster share it. It can be on another disk.')
           .meta({ path: 'data' }),
       })
       .prefault({})
-      .describe('Contents that are too large for the database.'),
+      .describe('Uploaded files and other contents that are too large for the database.'),
+    s3,
     answer_seconds: seconds({ min: 1 })
       .default(5)
       .describe(

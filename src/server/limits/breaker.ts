@@ -137,6 +137,11 @@ export class Breaker {
     });
   }
 
+  /** It is known from elsewhere that the engine does not work. */
+  trip(error: unknown): void {
+    this.#open(error);
+  }
+
   /** The engine is being closed: nothing is watched any more. */
   end(): void {
     this.#isEnded = true;

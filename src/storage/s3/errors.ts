@@ -99,4 +99,10 @@ export function isTransient(error: unknown): boolean {
   );
 }
 
-const transient = new Set(['RequestTimeout', 'SlowDown', 'OperationAborted', 'ConditionalRequestConflict', 'BadDigest']);
+const transient = new Set([
+  'RequestTimeout',
+  'SlowDown',
+  'OperationAborted',
+  'ConditionalRequestConflict',
+  'BadDigest',
+]);

@@ -68,16 +68,19 @@ const atOnce = 16;
 
 /** Opens a bucket. Rejects with StorageError; 'locked' if it belongs to another server. */
 export async function openS3(options: S3Options): Promise<S3Storage> {
-  const client = new Client(options.client);
-  const context = new Context(client, options);
+  const context = new Context(options);
+  // With all attempts, and without a guard, which knows nothing of the store yet.
+  const first = new Client({ ...options.client, guard: undefined });
   try {
-    await context.ready();
+    await context.claim(first);
   } catch (error) {
     if (options.unreachable === undefined || !isOutage(error)) {
-      client.close();
+      context.close();
       throw error;
     }
     options.unreachable(error as StorageError);
+  } finally {
+    first.close();
   }
   return {
     isShared: true,
@@ -86,26 +89,35 @@ export async function openS3(options: S3Options): Promise<S3Storage> {
       return new S3Blobs(context, `${options.prefix}${name}/`);
     },
     probe: () => context.probe(),
-    close: async () => client.close(),
+    close: async () => context.close(),
   };
 }
 
 /** What the stores of a bucket share. */
 class Context {
+  readonly client: Client;
+  /** Asks once and at once, whatever is known of the store. */
+  readonly #direct: Client;
+  readonly options: S3Options;
   readonly budget: Budget;
   #found: Promise<Found> | undefined;
 
-  constructor(
-    readonly client: Client,
-    readonly options: S3Options,
-  ) {
+  constructor(options: S3Options) {
+    this.options = options;
+    this.client = new Client(options.client);
+    this.#direct = new Client({ ...options.client, guard: undefined, attempts: 1 });
     this.budget = new Budget(options.memoryBytes ?? 64 * 2 ** 20);
   }
 
   /** Resolves once it is known that the bucket is ours. */
   ready(): Promise<Found> {
+    const { guard } = this.options.client;
+    return this.#found ?? (guard === undefined ? this.claim() : guard(() => this.claim(), false));
+  }
+
+  claim(client = this.#direct): Promise<Found> {
     const { prefix, ownership } = this.options;
-    this.#found ??= claim(this.client, prefix, ownership).catch((error: unknown) => {
+    this.#found ??= claim(client, prefix, ownership).catch((error: unknown) => {
       this.#found = undefined;
       throw error;
     });
@@ -113,8 +125,13 @@ class Context {
   }
 
   async probe(): Promise<void> {
-    await this.ready();
-    await answers(this.client, this.options.prefix);
+    await this.claim();
+    await answers(this.#direct, this.options.prefix);
+  }
+
+  close(): void {
+    this.client.close();
+    this.#direct.close();
   }
 }
 
@@ -129,8 +146,7 @@ class S3Blobs implements BlobStore {
     this.#client = context.client;
     this.#prefix = prefix;
     const { links } = context.options;
-    if (links !== undefined)
-      this.link = (key, asked) => linkOf(this.#client, links, this.#objectOf(key), asked);
+    if (links !== undefined) this.link = (key, asked) => linkOf(this.#client, links, this.#objectOf(key), asked);
   }
 
   async put(key: string, content: Readable, size: number, headers?: BlobHeaders): Promise<void> {
@@ -229,7 +245,10 @@ class S3Blobs implements BlobStore {
       if (page?.name !== 'ListBucketResult') throw this.#odd('its list of objects cannot be read');
       const before = found.length;
       const objects = childrenOf(page, 'Contents');
-      const names = [...objects.map((one) => textOf(one, 'Key')), ...childrenOf(page, 'CommonPrefixes').map((one) => textOf(one, 'Prefix'))];
+      const names = [
+        ...objects.map((one) => textOf(one, 'Key')),
+        ...childrenOf(page, 'CommonPrefixes').map((one) => textOf(one, 'Prefix')),
+      ];
       for (const one of objects) {
         const key = textOf(one, 'Key').slice(this.#prefix.length);
         const at = Date.parse(textOf(one, 'LastModified'));
@@ -257,9 +276,10 @@ class S3Blobs implements BlobStore {
     return removed;
   }
 
-  /** A bucket has no end. */
+  /** A bucket has no end. Rejects if nothing could be stored now. */
   async free(): Promise<undefined> {
-    return undefined;
+    await this.#context.ready();
+    await this.#context.options.client.guard?.(async () => {}, false);
   }
 
   /** Throws TypeError for a key that is not one of ours. */

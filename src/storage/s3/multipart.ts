@@ -43,7 +43,10 @@ async function* uploads(client: Client, prefix: string): AsyncGenerator<Begun> {
     const page = parsed(client, text, 'ListMultipartUploadsResult');
     for (const one of childrenOf(page, 'Upload'))
       yield { key: textOf(one, 'Key'), upload: textOf(one, 'UploadId'), at: Date.parse(textOf(one, 'Initiated')) };
-    const next = { 'key-marker': textOf(page, 'NextKeyMarker'), 'upload-id-marker': textOf(page, 'NextUploadIdMarker') };
+    const next = {
+      'key-marker': textOf(page, 'NextKeyMarker'),
+      'upload-id-marker': textOf(page, 'NextUploadIdMarker'),
+    };
     if (textOf(page, 'IsTruncated') !== 'true') return;
     if (JSON.stringify(next) === JSON.stringify(markers)) return;
     markers = next;

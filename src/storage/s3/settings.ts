@@ -1,9 +1,8 @@
 /** From the configuration to options of the driver. */
 import { readFile } from 'node:fs/promises';
-import type { BlobStorage } from '../blobs.js';
 import { StorageError } from '../contract.js';
 import type { ClientOptions } from './client.js';
-import { type Ownership, openS3, type S3Options } from './index.js';
+import { openS3, type S3Options, type S3Storage } from './index.js';
 import type { Credentials } from './sign.js';
 
 /** The table [storage.s3] of the configuration. */
@@ -28,18 +27,20 @@ export interface Settings {
   readonly public_url: string;
 }
 
-type Guards = Pick<ClientOptions, 'guard' | 'warn'>;
+/** What surrounds the driver. */
+export type Guards = Pick<ClientOptions, 'guard' | 'warn'> & Pick<S3Options, 'unreachable'>;
 
 /** Opens the configured bucket. Rejects with StorageError. */
 export async function openConfigured(
   settings: Settings,
-  { ownership, unreachable, ...guards }: Guards & Pick<S3Options, 'ownership' | 'unreachable'>,
-): Promise<BlobStorage> {
-  return openS3({ ...(await optionsOf(settings, guards)), ownership, unreachable });
+  { guard, warn, unreachable, ownership }: Guards & Pick<S3Options, 'ownership'>,
+): Promise<S3Storage> {
+  const options = await optionsOf(settings);
+  return openS3({ ...options, client: { ...options.client, guard, warn }, ownership, unreachable });
 }
 
 /** Rejects with StorageError if a file cannot be read, or there is no key. */
-export async function optionsOf(settings: Settings, guards: Guards): Promise<Omit<S3Options, 'ownership'>> {
+export async function optionsOf(settings: Settings): Promise<Omit<S3Options, 'ownership'>> {
   const { endpoint, region, bucket, prefix, addressing, ca_file, encryption, kms_key, public_url } = settings;
   return {
     client: {
@@ -51,7 +52,6 @@ export async function optionsOf(settings: Settings, guards: Guards): Promise<Omi
       ca: ca_file === '' ? undefined : await text('storage.s3.ca_file', ca_file),
       timeout: settings.timeout_seconds * 1000,
       attempts: settings.attempts,
-      ...guards,
     },
     prefix,
     encryption: encryption === 'none' ? undefined : { algorithm: encryption, key: kms_key },
@@ -89,5 +89,3 @@ async function text(key: string, file: string): Promise<string> {
     throw new StorageError('unavailable', `${key}: ${(error as Error).message}`, { cause: error });
   }
 }
-
-export type { Ownership };

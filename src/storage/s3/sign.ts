@@ -33,10 +33,7 @@ export const sha256 = (text: string | Uint8Array): string => createHash('sha256'
 
 /** RFC 3986: all but unreserved characters. */
 export const encode = (text: string): string =>
-  encodeURIComponent(text).replace(
-    /[!'()*]/g,
-    (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`,
-  );
+  encodeURIComponent(text).replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
 
 export const encodePath = (path: string): string => path.split('/').map(encode).join('/');
 

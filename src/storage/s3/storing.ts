@@ -2,8 +2,8 @@
 import type { Readable } from 'node:stream';
 import { StorageError } from '../contract.js';
 import type { Client } from './client.js';
-import { framedHeaders, framedPayload } from './frames.js';
 import { inMemory } from './exchange.js';
+import { framedHeaders, framedPayload } from './frames.js';
 import { type Budget, type Part, Parts, Source } from './parts.js';
 import { escaped, parseAnswer, textOf } from './xml.js';
 
@@ -56,7 +56,9 @@ async function empty({ client, key, headers, condition }: Storing, source: Sourc
   await source.end();
   const content = inMemory([], 0);
   const all = { ...headers, ...condition };
-  return resultOf(await client.ask({ method: 'PUT', key, headers: all, body: { content, isStream: false }, expected: [412] }));
+  return resultOf(
+    await client.ask({ method: 'PUT', key, headers: all, body: { content, isStream: false }, expected: [412] }),
+  );
 }
 
 async function atOnce(storing: Storing, parts: Parts): Promise<Result> {
@@ -81,12 +83,7 @@ const resultOf = ({ status }: { readonly status: number }): Result =>
   status === 412 || status === 404 ? 'exists' : 'stored';
 
 /** The body of a request, with its checksum in a header or behind it. */
-function sent(
-  { hasChecksums }: Storing,
-  part: Part,
-  length: number,
-  headers: Readonly<Record<string, string>>,
-) {
+function sent({ hasChecksums }: Storing, part: Part, length: number, headers: Readonly<Record<string, string>>) {
   if (!hasChecksums) return { headers, body: part };
   if (part.isStream) return { headers: { ...headers, ...framedHeaders(length) }, body: part, payload: framedPayload };
   return { headers: { ...headers, 'x-amz-checksum-crc32': part.crc() }, body: part };
@@ -145,7 +142,11 @@ async function inParts(storing: Storing, parts: Parts, partBytes: number): Promi
       sending = send(next!, at++);
       next = undefined;
       sending.catch(() => {}); // awaited below
-      if (at < count) next = await first(parts.next(lengthOf(at), () => isIdle), sending);
+      if (at < count)
+        next = await first(
+          parts.next(lengthOf(at), () => isIdle),
+          sending,
+        );
       await sending;
       // The memory is spent, and this upload has nothing else to wait for.
       if (at < count) next ??= await parts.next(lengthOf(at), () => true);
