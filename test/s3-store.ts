@@ -100,7 +100,7 @@ export class S3Store {
     else this.#serve(asked, content.content, response);
   }
 
-  #serve(asked: Asked, content: Buffer, response: ServerResponse): void {
+  #serve(asked: Asked, content: Buffer, response: ServerResponse): unknown {
     const { method, key, query } = asked;
     const upload = this.uploads.get(query.get('uploadId') ?? '');
     if (query.has('uploadId') && upload === undefined) return refuse(response, 404, 'NoSuchUpload');
@@ -112,11 +112,13 @@ export class S3Store {
     if (method === 'POST' && query.has('uploads')) {
       const id = `u${++this.#uploads}`;
       this.uploads.set(id, { key, at: Date.now(), headers: own, parts: new Map() });
-      response.end(`<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`);
-    } else if (method === 'PUT' && upload !== undefined) {
+      return response.end(`<InitiateMultipartUploadResult><UploadId>${id}</UploadId></InitiateMultipartUploadResult>`);
+    }
+    if (method === 'PUT' && upload !== undefined) {
       upload.parts.set(Number(query.get('partNumber')), { content, at: Date.now() });
-      response.setHeader('etag', etagOf(content)).end();
-    } else if (method === 'POST') {
+      return response.setHeader('etag', etagOf(content)).end();
+    }
+    if (method === 'POST') {
       if (isRefused) return refuse(response, 412, 'PreconditionFailed');
       const named = [...content.toString().matchAll(/<PartNumber>(\d+)<\/PartNumber><ETag>([^<]*)<\/ETag>/g)];
       const parts = named.map(([, number, etag]) => ({ part: upload!.parts.get(Number(number)), etag }));
@@ -125,24 +127,28 @@ export class S3Store {
       const whole = Buffer.concat(parts.map(({ part }) => part!.content));
       this.objects.set(key, { content: whole, at: Date.now(), headers: upload!.headers });
       this.uploads.delete(query.get('uploadId')!);
-      response.end('<CompleteMultipartUploadResult/>');
-    } else if (method === 'GET' && upload !== undefined) {
+      return response.end('<CompleteMultipartUploadResult/>');
+    }
+    if (method === 'GET' && upload !== undefined) {
       const parts = [...upload.parts].map(
         ([number, { at }]) => `<Part><PartNumber>${number}</PartNumber><LastModified>${iso(at)}</LastModified></Part>`,
       );
-      response.end(`<ListPartsResult>${parts.join('')}</ListPartsResult>`);
-    } else if (method === 'DELETE') {
+      return response.end(`<ListPartsResult>${parts.join('')}</ListPartsResult>`);
+    }
+    if (method === 'DELETE') {
       if (upload === undefined) this.objects.delete(key);
       else this.uploads.delete(query.get('uploadId')!);
-      response.writeHead(204).end();
-    } else if (method === 'PUT') {
+      return response.writeHead(204).end();
+    }
+    if (method === 'PUT') {
       if (isRefused) return refuse(response, 412, 'PreconditionFailed');
       this.objects.set(key, { content, at: Date.now(), headers: own });
-      response.setHeader('etag', etagOf(content)).end();
-    } else this.#get(asked, response);
+      return response.setHeader('etag', etagOf(content)).end();
+    }
+    return this.#get(asked, response);
   }
 
-  #get({ key, headers }: Asked, response: ServerResponse): void {
+  #get({ key, headers }: Asked, response: ServerResponse): unknown {
     const object = this.objects.get(key);
     if (object === undefined) return refuse(response, 404, 'NoSuchKey');
     const { content, at } = object;
@@ -153,10 +159,10 @@ export class S3Store {
     for (const [name, value] of Object.entries(object.headers)) response.setHeader(name, value);
     const facts = { etag: etagOf(content), 'last-modified': new Date(at).toUTCString(), 'content-length': part.length };
     const checksum = headers['x-amz-checksum-mode'] === undefined ? {} : { 'x-amz-checksum-crc32': crcOf(content) };
-    response.writeHead(first === undefined ? 200 : 206, { ...facts, ...checksum }).end(part);
+    return response.writeHead(first === undefined ? 200 : 206, { ...facts, ...checksum }).end(part);
   }
 
-  #list(query: URLSearchParams, response: ServerResponse): void {
+  #list(query: URLSearchParams, response: ServerResponse): unknown {
     const prefix = query.get('prefix') ?? '';
     const after = query.get('start-after') ?? '';
     const found = new Map<string, string>();
@@ -176,22 +182,22 @@ export class S3Store {
     const most = Number(query.get('max-keys') ?? 1000);
     const page = [...found.values()].slice(0, most);
     const isTruncated = `<IsTruncated>${found.size > most}</IsTruncated>`;
-    response.end(`<ListBucketResult>${isTruncated}${page.join('')}</ListBucketResult>`);
+    return response.end(`<ListBucketResult>${isTruncated}${page.join('')}</ListBucketResult>`);
   }
 
-  #listUploads(query: URLSearchParams, response: ServerResponse): void {
+  #listUploads(query: URLSearchParams, response: ServerResponse): unknown {
     const prefix = query.get('prefix') ?? '';
     const found = [...this.uploads].filter(([, { key }]) => key.startsWith(prefix));
     const list = found.map(
       ([id, { key, at }]) =>
         `<Upload><Key>${key}</Key><UploadId>${id}</UploadId><Initiated>${iso(at)}</Initiated></Upload>`,
     );
-    response.end(`<ListMultipartUploadsResult>${list.join('')}</ListMultipartUploadsResult>`);
+    return response.end(`<ListMultipartUploadsResult>${list.join('')}</ListMultipartUploadsResult>`);
   }
 }
 
-export function refuse(response: ServerResponse, status: number, code: string): void {
-  response.writeHead(status).end(`<Error><Code>${code}</Code><Message>refused</Message></Error>`);
+export function refuse(response: ServerResponse, status: number, code: string): unknown {
+  return response.writeHead(status).end(`<Error><Code>${code}</Code><Message>refused</Message></Error>`);
 }
 
 const iso = (at: number): string => new Date(at).toISOString();

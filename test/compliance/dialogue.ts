@@ -235,7 +235,6 @@ async function stageFor(options: ScenarioOptions): Promise<Stage> {
   if (
     options.storage !== undefined ||
     options.blobs !== undefined ||
-    options.isOnFiles !== undefined ||
     options.modules !== undefined ||
     options.remote !== undefined ||
     options.alone === true
@@ -244,7 +243,7 @@ async function stageFor(options: ScenarioOptions): Promise<Stage> {
     own.push(stage);
     return stage;
   }
-  const key = JSON.stringify([options.config ?? {}, options.nodes ?? nodesOfAll]);
+  const key = JSON.stringify([options.config ?? {}, options.nodes ?? nodesOfAll, isOnS3 && options.isOnFiles === true]);
   let stage = stages.get(key);
   if (stage === undefined) stages.set(key, (stage = Stage.open(options)));
   return stage;

@@ -8,10 +8,12 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { takeClocks } from '../unit/clocks.js';
-import { hits, type Scene, scenario } from './dialogue.js';
+import { hits, type Scene, scenarioWith } from './dialogue.js';
 import { gets, puts, slotOf } from './files.js';
 import { ask, begin, type Pending, type Way } from './http-client.js';
 
+/** They look at what is on the disk. */
+const scenario = scenarioWith({ isOnFiles: true });
 const romeoJid = 'romeo@localhost/orchard';
 const size = 60_000;
 const ways = ['http', 'h2'] as const;

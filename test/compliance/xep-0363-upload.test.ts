@@ -41,7 +41,7 @@ scenario('§3: the service is found, with the size of files and its purposes', a
   await romeo.receives(described(service, '104857600'));
 });
 
-scenario('§4, §7: a file is uploaded and downloaded', async (scene) => {
+scenario('§4, §7: a file is uploaded and downloaded', { isOnFiles: true }, async (scene) => {
   const romeo = await scene.actor(romeoJid);
   const content = randomBytes(300_001);
   const slot = await slotOf(romeo, { filename: 'très cool.jpg', size: content.length, 'content-type': 'image/jpeg' });
@@ -234,7 +234,7 @@ scenario(
   },
 );
 
-scenario('§7: what does not fit its slot is refused, and the slot stays usable', async (scene) => {
+scenario('§7: what does not fit its slot is refused, and the slot stays usable', { isOnFiles: true }, async (scene) => {
   const romeo = await scene.actor(romeoJid);
   const before = contentsOf(scene).length;
   const slot = await slotOf(romeo, { filename: 'a.txt', size: 5, 'content-type': 'text/plain' });
@@ -278,7 +278,7 @@ scenario('a slot is used once, and nothing is overwritten', async (scene) => {
   assert.equal((await gets(scene, busy.get)).body.toString(), stored[0]);
 });
 
-scenario('a client that lost its connection uploads again with the same slot', async (scene) => {
+scenario('a client that lost its connection uploads again with the same slot', { isOnFiles: true }, async (scene) => {
   const romeo = await scene.actor(romeoJid);
   const slot = await slotOf(romeo, { filename: 'a', size: 10 });
   const stuck = begins(scene, 'PUT', slot.put, { headers: { 'content-length': 10 } });
