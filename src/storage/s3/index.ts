@@ -60,6 +60,8 @@ export interface S3Storage extends BlobStorage {
   close(): Promise<void>;
 }
 
+/** Bytes of a part. */
+const usualPart = 8 * 2 ** 20;
 /** Pages of a listing without a blob that are read for one page of blobs. */
 const emptyPages = 100;
 const pageKeys = 1000;
@@ -106,7 +108,7 @@ class Context {
     this.options = options;
     this.client = new Client(options.client);
     this.#direct = new Client({ ...options.client, guard: undefined, attempts: 1 });
-    this.budget = new Budget(options.memoryBytes ?? 64 * 2 ** 20);
+    this.budget = new Budget(options.memoryBytes ?? 64 * 2 ** 20, options.partBytes ?? usualPart);
   }
 
   /** Resolves once it is known that the bucket is ours. */
@@ -153,7 +155,7 @@ class S3Blobs implements BlobStore {
     const object = this.#objectOf(key);
     const { isConditional } = await this.#context.ready();
     if (!isConditional && (await this.#head(object)) !== undefined) throw new BlobExists(key);
-    const { partBytes = 8 * 2 ** 20, hasChecksums = true, encryption, links } = this.#context.options;
+    const { partBytes = usualPart, hasChecksums = true, encryption, links } = this.#context.options;
     const id = randomBytes(16).toString('hex');
     try {
       const result = await store({

@@ -6,22 +6,41 @@ import { ContentError } from './client.js';
 import { type Body, inMemory, writeAll } from './exchange.js';
 import { Frames } from './frames.js';
 
-/** Bytes of parts in memory, of all uploads. */
-export class Budget {
-  #used = 0;
-  constructor(readonly limit: number) {}
+/** Bytes of a piece of memory, at most. */
+const pieceBytes = 262_144;
+/** Pieces that are kept for the next parts. */
+const keptBytes = 16 * 2 ** 20;
 
-  take(bytes: number): void {
-    this.#used += bytes;
+/**
+ * Memory for parts, of all uploads, in pieces that are used again and again: what a socket gives, a part holds for so long
+ * that the process would get new memory from the system for each.
+ */
+export class Budget {
+  readonly pieceBytes: number;
+  readonly #limit: number;
+  readonly #free: Buffer[] = [];
+  #used = 0;
+
+  constructor(limit: number, partBytes: number) {
+    this.#limit = limit;
+    this.pieceBytes = Math.min(pieceBytes, partBytes);
   }
-  give(bytes: number): void {
-    this.#used -= bytes;
-  }
-  get used(): number {
-    return this.#used;
-  }
+
   get isSpent(): boolean {
-    return this.#used > this.limit;
+    return this.#used + this.pieceBytes > this.#limit;
+  }
+
+  take(): Buffer {
+    this.#used += this.pieceBytes;
+    return this.#free.pop() ?? Buffer.allocUnsafeSlow(this.pieceBytes);
+  }
+
+  /** `isReusable`: nobody reads them any more. */
+  give(pieces: readonly Buffer[], isReusable: boolean): void {
+    for (const piece of pieces) {
+      this.#used -= this.pieceBytes;
+      if (isReusable && this.#free.length * this.pieceBytes < keptBytes) this.#free.push(piece);
+    }
   }
 }
 
@@ -92,7 +111,7 @@ export class Parts {
   readonly #budget: Budget;
   /** Whether a part that is sent as it comes is followed by its checksum. */
   readonly #isFramed: boolean;
-  #chunks: Uint8Array[] = [];
+  #pieces: Buffer[] = [];
   #gathered = 0;
   #crc = 0;
   #isEnded = false;
@@ -105,57 +124,74 @@ export class Parts {
 
   async next(length: number, isIdle: () => boolean): Promise<Part | undefined> {
     while (this.#gathered < length) {
-      if (this.#budget.isSpent) return isIdle() ? this.#streamed(length) : undefined;
+      const room = this.#pieces.length * this.#budget.pieceBytes - this.#gathered;
+      if (room === 0 && this.#budget.isSpent) return isIdle() ? this.#streamed(length) : undefined;
       const chunk = await this.#source.next(length - this.#gathered);
       // Nobody waits for it any more.
       if (this.#isEnded) return undefined;
-      this.#budget.take(chunk.length);
-      this.#chunks.push(chunk);
-      this.#gathered += chunk.length;
-      this.#crc = crc32(chunk, this.#crc);
+      this.#add(chunk);
     }
-    const [chunks, crc] = [this.#chunks, this.#crc];
-    this.#reset();
+    const crc = this.#crc;
+    const pieces = this.#take();
     return {
-      content: inMemory(chunks, length),
+      content: inMemory(this.#filled(pieces, length), length),
       isStream: false,
       crc: () => base64(crc),
-      release: () => this.#budget.give(length),
+      release: () => this.#budget.give(pieces.splice(0), true),
     };
   }
 
   /** No part will be read any more. */
   end(): void {
     this.#isEnded = true;
-    this.#budget.give(this.#gathered);
-    this.#reset();
+    this.#budget.give(this.#take(), true);
   }
 
-  #reset(): void {
-    this.#chunks = [];
+  #add(chunk: Uint8Array): void {
+    const { pieceBytes } = this.#budget;
+    for (let from = 0; from < chunk.length; ) {
+      const at = this.#gathered % pieceBytes;
+      if (this.#gathered === this.#pieces.length * pieceBytes) this.#pieces.push(this.#budget.take());
+      const part = chunk.subarray(from, from + pieceBytes - at);
+      this.#pieces.at(-1)!.set(part, at);
+      from += part.length;
+      this.#gathered += part.length;
+    }
+    this.#crc = crc32(chunk, this.#crc);
+  }
+
+  #take(): Buffer[] {
+    const pieces = this.#pieces;
+    this.#pieces = [];
     this.#gathered = 0;
     this.#crc = 0;
+    return pieces;
+  }
+
+  /** The first `length` bytes of pieces. */
+  #filled(pieces: readonly Buffer[], length: number): Buffer[] {
+    const { pieceBytes } = this.#budget;
+    return pieces.map((piece, at) => piece.subarray(0, length - at * pieceBytes));
   }
 
   #streamed(length: number): Part {
     const source = this.#source;
-    const [chunks, gathered] = [this.#chunks, this.#gathered];
+    const budget = this.#budget;
     const frames = this.#isFramed ? new Frames(length) : undefined;
     const framed = (chunk: Uint8Array): readonly Uint8Array[] => frames?.frame(chunk) ?? [chunk];
+    const gathered = this.#gathered;
     let crc = this.#crc;
-    let held = gathered;
-    this.#reset();
-    const release = () => {
-      this.#budget.give(held);
-      held = 0;
-    };
+    const pieces = this.#take();
+    const begun = this.#filled(pieces, gathered);
+    // The connection may still read them.
+    const release = () => budget.give(pieces.splice(0), false);
     const content: Body = {
       length: frames?.length ?? length,
       get isWaiting() {
         return source.isWaiting;
       },
       async write(request, isWanted) {
-        await writeAll(request, chunks.splice(0).flatMap(framed), isWanted);
+        await writeAll(request, begun.splice(0).flatMap(framed), isWanted);
         release();
         for (let sent = gathered; sent < length && isWanted(); ) {
           const chunk = await source.next(length - sent);
