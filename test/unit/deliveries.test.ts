@@ -50,6 +50,7 @@ function queue(more: Partial<DeliveriesParts<string>> & { readonly limits?: neve
           if (taker === undefined) attempts.push(attempt);
           else taker(attempt);
         }),
+      remains: (value) => value,
       merge: () => undefined,
       gone: async (destination) => void gone.push(destination),
       limits: () => ({ pending: 100, dead: 2, tries: 3, atOnce: 2, timeoutMs: 60_000, ...most }),

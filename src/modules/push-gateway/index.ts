@@ -222,6 +222,11 @@ export default defineModule({
         const isOther = outcome.kind === 'gone' && (await devices.get(node))?.secret !== device.secret;
         return isOther ? { kind: 'retry', why: 'the device has registered again', isOutage: false } : outcome;
       },
+      // The administrator does not need what people wrote, and it would outlive their accounts.
+      remains: ({ lane, notice: { count, pending } }) => ({
+        lane,
+        notice: { ...(count !== undefined && { count }), ...(pending !== undefined && { pending }) },
+      }),
       merge: (waiting, later) => ({ ...later, notice: merged(waiting.notice, later.notice) }),
       gone: (node) => removeGone(node),
       limits: () => {

@@ -117,7 +117,6 @@ export default defineModule({
   name: 'push',
   summary: 'Wakes the apps of users on phones through the push services of their makers.',
   implements: { 'XEP-0357': '0.4.1', 'XEP-0492': '0.2.0' },
-  notes: 'A push service of our own.',
   features: { account: [NS.push] },
   config: settings,
   stores: {

@@ -39,6 +39,8 @@ export interface DeliveriesParts<T> {
   laneOf(destination: string, value: T): string;
   /** Never rejects. */
   attempt(destination: string, value: T): Promise<Outcome>;
+  /** What is kept of an entry that was given up. */
+  remains(value: T): T;
   /** One entry in place of one that waits and a later one. Undefined if both have to be delivered. */
   merge(waiting: T, later: T): T | undefined;
   gone(destination: string): Promise<void>;
@@ -296,13 +298,13 @@ export class Deliveries<T> {
   }
 
   async #giveUp(destination: Destination<T>, { key }: Entry<T>, stored: StoredDelivery<T>): Promise<void> {
-    const { owner, pending, dead, limits } = this.#parts;
+    const { owner, pending, dead, limits, remains } = this.#parts;
     this.counts.dead++;
     const surplus = this.#dead.splice(0, Math.max(0, this.#dead.length + 1 - limits().dead));
     if (limits().dead > 0) this.#dead.push(key);
     // In this order: after a crash in between it is tried once more.
     await Promise.all([
-      limits().dead > 0 ? dead.set(owner, [[key, stored]]) : undefined,
+      limits().dead > 0 ? dead.set(owner, [[key, { ...stored, value: remains(stored.value) }]]) : undefined,
       surplus.length > 0 ? dead.delete(owner, surplus) : undefined,
       pending.delete(owner, [key]),
     ]);
