@@ -71,9 +71,12 @@ converse.plugins.add('waxwing', {
   },
 });
 
+const plugins = ['waxwing'];
 const push = document.getElementById('push');
-if (push !== null && canPush())
+if (push !== null && canPush()) {
+  plugins.push('waxwing-push');
   converse.plugins.add('waxwing-push', pushPlugin(converse, JSON.parse(push.textContent).service));
+}
 
 // The page of an invitation hands over the account that was just made.
 const login = 'waxwing-login';
@@ -83,7 +86,7 @@ sessionStorage.removeItem(login);
 converse.initialize({
   ...settings,
   ...(made && { ...made, auto_login: true }),
-  whitelisted_plugins: ['waxwing', 'waxwing-push', ...(settings.whitelisted_plugins ?? [])],
+  whitelisted_plugins: [...plugins, ...(settings.whitelisted_plugins ?? [])],
   assets_path: new URL('.', import.meta.url).href,
   ...(settings.websocket_url && { websocket_url: socketAddress(settings.websocket_url) }),
   ...(settings.bosh_service_url && { bosh_service_url: absolute(settings.bosh_service_url).href }),

@@ -102,6 +102,11 @@ interface Violation {
   readonly nodes: readonly { readonly html: string }[];
 }
 
+/** Resolves once something in the page is so. */
+export async function until(page: Page, condition: string): Promise<void> {
+  while ((await page.evaluate(condition)) !== true) await new Promise((resolve) => setImmediate(resolve));
+}
+
 export class Browser {
   readonly #browser: Awaited<ReturnType<typeof chromium.launch>>;
   /** What a user would not see: errors, refused and failed requests, requests to others than the server. */

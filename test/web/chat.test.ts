@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { Browser, type Page } from './browser.js';
+import { Browser, type Page, until } from './browser.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'waxwing-web-'));
@@ -269,6 +269,8 @@ step(
     await other.click('.modal.show .modal-footer .btn-danger');
     await other.click('converse-confirm-modal button[type="submit"]');
     await other.waitForSelector('converse-login-form');
+    // Converse.js shows the form before it has forgotten the session.
+    await until(other, `localStorage.getItem('conversejs-session-jid') === null`);
     await other.reload();
     await other.waitForSelector('converse-login-form');
     await say(admin, 'Are you still there?');

@@ -18,7 +18,7 @@ import { MemoryStorage } from '../../src/storage/memory.js';
 import { CertificateAuthority } from '../certificate-authority.js';
 import { DnsServer } from '../dns-server.js';
 import { Subscription, WebPushService } from '../web-push-service.js';
-import { Browser, type Page, type Worker } from './browser.js';
+import { Browser, type Page, until, type Worker } from './browser.js';
 
 const name = 'push.example';
 const password = 'a nightingale, not a lark';
@@ -104,11 +104,6 @@ async function says(page: Page, to: string, text: string): Promise<void> {
   await page.press(input, 'Enter');
 }
 const sees = (page: Page, text: string) => page.waitForSelector(`.chat-msg__text:has-text("${text}")`);
-
-/** Resolves once something in the page is so. */
-async function until(page: Page, condition: string): Promise<void> {
-  while ((await page.evaluate(condition)) !== true) await new Promise((resolve) => setImmediate(resolve));
-}
 
 interface Shown {
   readonly title: string;
@@ -208,9 +203,6 @@ test('a message while the page is closed: a notification, and the chat', async (
   await again.click('.modal.show .modal-footer .btn-danger');
   await again.click('converse-confirm-modal button[type="submit"]');
   await again.waitForSelector('converse-login-form');
-  assert.deepEqual(await again.evaluate(`['waxwing-push', 'subscribed'].map((name) => localStorage.getItem(name))`), [
-    null,
-    null,
-  ]);
+  await until(again, `['waxwing-push', 'subscribed'].every((name) => localStorage.getItem(name) === null)`);
   browser.demandNoProblems(/Cannot read properties of (?:undefined|null)|api\.disco\./);
 });
