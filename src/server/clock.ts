@@ -30,6 +30,25 @@ export function within(work: Promise<unknown>, ms: number): Promise<boolean> {
   });
 }
 
+/** Does work with a signal that aborts after `ms`, or when `stop` does. */
+export async function abortable<T>(
+  ms: number,
+  stop: AbortSignal,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const ending = new AbortController();
+  const end = () => ending.abort();
+  const timer = setTimeout(end, Math.ceil(ms)).unref();
+  stop.addEventListener('abort', end, { once: true });
+  if (stop.aborted) end();
+  try {
+    return await work(ending.signal);
+  } finally {
+    clearTimeout(timer);
+    stop.removeEventListener('abort', end);
+  }
+}
+
 /** A moment from which a later process can measure. */
 export interface Moment {
   /** Milliseconds since 1970. */

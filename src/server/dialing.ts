@@ -4,6 +4,7 @@
  */
 import { connect, type Socket } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
+import { abortable } from './clock.js';
 import type { Place } from './stream/s2s/resolve.js';
 import { TcpTransport } from './transport/tcp.js';
 
@@ -24,26 +25,28 @@ export interface Dialed {
 
 /**
  * Resolves with the first connection that succeeds. If its place is for direct TLS, the TLS handshake has to succeed too;
- * otherwise the remaining places are tried. `tls` has the client's options. Rejects with the last error.
+ * otherwise the remaining places are tried. `tls` has the client's options. Rejects with the last error, also when `stop`
+ * aborts: then no connection is left.
  */
-export async function dial(places: readonly Place[], tls: ConnectionOptions): Promise<Dialed> {
-  const signal = AbortSignal.timeout(timeoutMs);
-  let left = places;
-  for (;;) {
-    const { socket, at } = await firstOf(left, signal);
-    const place = left[at]!;
-    const transport = new TcpTransport(socket, optionsFor(place, tls));
-    const rest = left.slice(at + 1);
-    if (!place.isDirectTls) return { transport, rest };
-    const error = await handshake(
-      transport,
-      rest.length === 0 ? signal : AbortSignal.any([signal, AbortSignal.timeout(handshakeMs)]),
-    );
-    if (error === undefined) return { transport, rest };
-    transport.destroy();
-    left = rest;
-    if (left.length === 0) throw error;
-  }
+export function dial(places: readonly Place[], tls: ConnectionOptions, stop: AbortSignal): Promise<Dialed> {
+  return abortable(timeoutMs, stop, async (signal) => {
+    let left = places;
+    for (;;) {
+      const { socket, at } = await firstOf(left, signal);
+      const place = left[at]!;
+      const transport = new TcpTransport(socket, optionsFor(place, tls));
+      const rest = left.slice(at + 1);
+      if (!place.isDirectTls) return { transport, rest };
+      const error =
+        rest.length === 0
+          ? await handshake(transport, signal)
+          : await abortable(handshakeMs, signal, (soon) => handshake(transport, soon));
+      if (error === undefined) return { transport, rest };
+      transport.destroy();
+      left = rest;
+      if (left.length === 0) throw error;
+    }
+  });
 }
 
 /** A connection that remembers why its TLS handshake failed. */
@@ -58,9 +61,14 @@ export class WatchedTransport extends TcpTransport {
   }
 }
 
-/** Connects to one place within `ms`. The handshake of direct TLS is left to the caller. */
-export async function dialPlace(place: Place, tls: ConnectionOptions, ms: number): Promise<WatchedTransport> {
-  const { socket } = await firstOf([place], AbortSignal.timeout(Math.ceil(ms)));
+/** Connects to one place within `ms`, unless `stop` aborts. The handshake of direct TLS is left to the caller. */
+export async function dialPlace(
+  place: Place,
+  tls: ConnectionOptions,
+  ms: number,
+  stop: AbortSignal,
+): Promise<WatchedTransport> {
+  const { socket } = await abortable(ms, stop, (signal) => firstOf([place], signal));
   return new WatchedTransport(socket, optionsFor(place, tls));
 }
 
@@ -68,13 +76,17 @@ export async function dialPlace(place: Place, tls: ConnectionOptions, ms: number
 const optionsFor = ({ isDirectTls, servername }: Place, tls: ConnectionOptions): ConnectionOptions =>
   isDirectTls ? { ...tls, ...(servername && { servername }), ALPNProtocols: ['xmpp-server'] } : tls;
 
-/** Resolves when the TLS handshake is done, with an error if it failed or took too long. */
+/** Resolves when the TLS handshake is done, with an error if it failed or the signal has aborted. */
 function handshake(transport: TcpTransport, signal: AbortSignal): Promise<Error | undefined> {
   return new Promise((resolve) => {
     const late = () => {
       resolve(new Error('the TLS handshake took too long'));
       transport.destroy();
     };
+    if (signal.aborted) {
+      late();
+      return;
+    }
     signal.addEventListener('abort', late, { once: true });
     transport.startTls((error) => {
       signal.removeEventListener('abort', late);
@@ -128,6 +140,10 @@ function firstOf(
       const isOfSame = places[next]!.priority === places[at]!.priority;
       timer = setTimeout(tryNext, isOfSame ? stagger : patience);
     };
+    if (signal.aborted) {
+      late();
+      return;
+    }
     signal.addEventListener('abort', late, { once: true });
     tryNext();
   });

@@ -6,7 +6,7 @@ import { domainToASCII } from 'node:url';
 import { monotonic, wall } from './clock.js';
 import { addressBlock, networks } from './config/address.js';
 import { type Config, isFederated } from './config/schema.js';
-import { type Dialed, dial, dialPlace } from './dialing.js';
+import { dial, dialPlace } from './dialing.js';
 import { answererAboutPeers } from './federation-nodes.js';
 import { Turns } from './limits/turns.js';
 import type { Membership } from './membership.js';
@@ -25,7 +25,8 @@ import { DomainCounts } from './stream/s2s/domains.js';
 import { readHostMeta } from './stream/s2s/host-meta.js';
 import { type IncomingParts, IncomingStream } from './stream/s2s/incoming.js';
 import { type Pause, remoteOf, type ServerStream, stateOf } from './stream/s2s/inspection.js';
-import { type DnsResolver, dnsResolver } from './stream/s2s/lookups.js';
+import { type DnsResolver, dnsResolver, type OwnResolver } from './stream/s2s/lookups.js';
+import type { Dialed } from './stream/s2s/openings.js';
 import type { Pair } from './stream/s2s/outgoing.js';
 import { Policy, type PolicyFacts } from './stream/s2s/policy.js';
 import { type ProbeReport, Prober } from './stream/s2s/probe.js';
@@ -92,6 +93,8 @@ export class Federation {
   readonly #prober: Prober;
   /** When streams are opened, and when those of others get their TLS handshake. */
   readonly #opening: Turns;
+  readonly #dns: OwnResolver;
+  #isClosed = false;
   readonly #handshakes = new Turns({ most: () => 1, pauseMs: handshakePauseMs, longestMs: handshakePauseMs });
   readonly domains = new DomainCounts(namedDomains, monotonic());
 
@@ -101,7 +104,7 @@ export class Federation {
     const { router, certificates, host, membership } = parts;
     const { dialback_secret, dns_servers } = parts.config().s2s;
     const keys = new DialbackKeys(dialback_secret || (membership?.dialbackSecret ?? ''));
-    const dns = dnsResolver(dns_servers);
+    this.#dns = dnsResolver(dns_servers);
     this.#policy = new Policy(parts);
     this.#opening = new Turns({
       most: () => parts.config().s2s.connecting_streams,
@@ -131,7 +134,7 @@ export class Federation {
       keys,
       domains: this.domains,
       certifies: certifiesServer,
-      dial: (pair, places) => this.#dial(pair, dns, places),
+      dial: (pair, signal, places) => this.#dial(pair, signal, places),
       turns: this.#opening,
       beforeFlush,
       refuse,
@@ -179,9 +182,9 @@ export class Federation {
       policy: this.#policy,
       keys,
       certifies: certifiesServer,
-      dns,
-      resolve: (domain, resolver) => this.#resolve(domain, resolver),
-      connect: (pair, place, ms) => dialPlace(place, this.#tlsTo(pair), ms),
+      dns: this.#dns,
+      resolve: (domain, resolver, signal) => this.#resolve(domain, resolver, signal),
+      connect: (pair, place, ms, signal) => dialPlace(place, this.#tlsTo(pair), ms, signal),
       certificate: (connection, domain) => inspectPeer(connection, domain, wall()),
       now: monotonic,
     });
@@ -249,7 +252,7 @@ export class Federation {
 
   /** Starts an incoming stream. `at` is the time of the accept, in ms (`monotonic`). */
   connected(transport: Transport, at: number): void {
-    if (this.#parts.router.remote !== this.#way) {
+    if (this.#isClosed || this.#parts.router.remote !== this.#way) {
       transport.destroy();
       return;
     }
@@ -258,18 +261,19 @@ export class Federation {
     stream.visit.enters();
   }
 
-  async #dial(pair: Pair, dns: DnsResolver, places?: readonly Place[]): Promise<Dialed> {
-    return dial(places ?? (await this.#resolve(pair.to, dns)), this.#tlsTo(pair));
+  async #dial(pair: Pair, signal: AbortSignal, places?: readonly Place[]): Promise<Dialed> {
+    return dial(places ?? (await this.#resolve(pair.to, this.#dns, signal)), this.#tlsTo(pair), signal);
   }
 
-  #resolve(domain: string, dns: DnsResolver): Promise<readonly Place[]> {
+  #resolve(domain: string, dns: DnsResolver, signal: AbortSignal): Promise<readonly Place[]> {
     const { s2s } = this.#parts.config();
     return resolve(domain, {
       dns,
       override: (name) => (Object.hasOwn(s2s.connect, name) ? s2s.connect[name] : undefined),
       allowed: () => networks(s2s.allow_networks),
       hostMeta: s2s.host_meta
-        ? (name, addresses) => readHostMeta(name, addresses, this.#parts.certificates.contextForServers(undefined))
+        ? (name, addresses) =>
+            readHostMeta(name, addresses, this.#parts.certificates.contextForServers(undefined), signal)
         : undefined,
     });
   }
@@ -390,11 +394,13 @@ export class Federation {
 
   /** Closes all streams with `system-shutdown`. Stanzas that wait go to the nodes that take over, if there are any. */
   close(): void {
+    this.#isClosed = true;
     if (this.#parts.membership?.hasOthers === true) {
       this.#forwarding?.stop();
       this.#forwarding?.return(this.#remotes.surrender(() => true));
     }
     this.#remotes.close();
+    this.#dns.cancel();
     for (const stream of this.#incoming) stream.close(new StreamError('system-shutdown'));
   }
 

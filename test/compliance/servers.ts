@@ -162,9 +162,10 @@ export function play(
       await dialogue(servers);
       for (const domain of Object.keys(domains)) assert.deepEqual(servers.stage(domain).takeErrors(), []);
     } finally {
-      for (const impostor of impostors) impostor.cut();
-      impostors.clear();
+      cutImpostors();
       await servers.close();
+      // A server may have connected to one until it stopped.
+      cutImpostors();
     }
   });
 }
@@ -179,6 +180,11 @@ export const playAlone: typeof play = (title, domains, dialogue) =>
 
 /** Those of the present test. */
 const impostors = new Set<Impostor>();
+
+function cutImpostors(): void {
+  for (const impostor of impostors) impostor.cut();
+  impostors.clear();
+}
 
 /** A program that poses as a server: it opens a stream, or was asked for one. */
 export class Impostor {
@@ -247,20 +253,30 @@ export class Impostor {
     return this.opens();
   }
 
-  /** Answers an incoming stream, with TLS, up to the features: dialback and `more`. */
-  async answers({ certificate: cert, key }: Pem, id: string, more = ''): Promise<void> {
-    const features = (xml: string) => `<stream:features>${xml}</stream:features>`;
+  /** Answers an incoming stream, and is asked to start TLS. */
+  async isAskedForTls(id: string): Promise<void> {
     assert.equal((await this.hears()).kind, 'open');
     this.sendsHeader(`${this.attributes} id='${id}'`, this.#reader);
-    this.says(features(`<starttls xmlns='${NS.tls}'><required/></starttls>`));
+    this.says(`<stream:features><starttls xmlns='${NS.tls}'><required/></starttls></stream:features>`);
     await this.hearsElement('starttls');
+  }
+
+  /** Answers an incoming stream, with TLS, up to the new header of the other side. */
+  async startsTls({ certificate: cert, key }: Pem, id: string): Promise<void> {
+    await this.isAskedForTls(id);
     this.says(`<proceed xmlns='${NS.tls}'/>`);
     const plain = this.#socket.removeAllListeners('readable');
     this.#socket = new TLSSocket(plain, { isServer: true, cert, key }).on('error', () => {});
     this.#reader = newReader();
     assert.equal((await this.hears()).kind, 'open');
+  }
+
+  /** Answers an incoming stream, with TLS, up to the features: dialback and `more`. */
+  async answers(pem: Pem, id: string, more = ''): Promise<void> {
+    await this.startsTls(pem, id);
     this.sendsHeader(`${this.attributes} id='${id}'`, this.#reader);
-    this.says(features(`<dialback xmlns='${NS.dialbackFeature}'><errors/></dialback>${more}`));
+    const dialback = `<dialback xmlns='${NS.dialbackFeature}'><errors/></dialback>`;
+    this.says(`<stream:features>${dialback}${more}</stream:features>`);
   }
 
   /** The next item, or the end of the stream. */
@@ -276,6 +292,18 @@ export class Impostor {
       }
       this.#reader.push(chunk);
     }
+  }
+
+  /** Resolves once there is something to read, whatever it is. */
+  async hearsBytes(): Promise<void> {
+    if (this.#socket.readableLength === 0) await once(this.#socket, 'readable');
+  }
+
+  /** Reads what still comes, whatever it is, until the other side has ended the connection. */
+  async isLeft(): Promise<void> {
+    if (this.#socket.destroyed) return;
+    this.#socket.removeAllListeners('readable').resume();
+    await once(this.#socket, 'close');
   }
 
   /** Breaks the connection. */

@@ -9,9 +9,11 @@ import { fileURLToPath } from 'node:url';
 import { dial } from '../../src/server/dialing.js';
 import type { Place } from '../../src/server/stream/s2s/resolve.js';
 import { makeSelfSigned } from '../../src/server/tls/self-signed.js';
+import { closed as closedSince, openNow } from '../left-open.js';
 
 const address = '127.0.0.1';
 const connections: Socket[] = [];
+const never = new AbortController().signal;
 const portOf = (server: { address(): unknown }): number => (server.address() as AddressInfo).port;
 const place = (port: number, more: Partial<Place> = {}): Place => ({ address, port, isDirectTls: false, ...more });
 
@@ -50,7 +52,7 @@ async function closed(): Promise<number> {
 
 /** The port that is connected to, and the ports that are left. */
 async function dialed(...places: Place[]): Promise<readonly [number | undefined, ...number[]]> {
-  const { transport, rest } = await dial(places, { rejectUnauthorized: false });
+  const { transport, rest } = await dial(places, { rejectUnauthorized: false }, never);
   transport.destroy();
   return [places[places.length - rest.length - 1]?.port, ...rest.map(({ port }) => port)];
 }
@@ -99,6 +101,31 @@ if (process.argv[2] === 'stuck') {
     const direct = { isDirectTls: true };
     assert.deepEqual(await dialed(place(mute, direct), place(good, direct), place(plain)), [good, plain]);
     assert.deepEqual(await dialed(place(mute, direct), place(plain)), [plain]);
+  });
+
+  test('nothing is left when it is to stop: while it connects, in a handshake of TLS, before it begins', async () => {
+    const [silent, mute] = [await stuck(), await listening()];
+    const before = openNow();
+    const stopped = async (places: readonly Place[], begun: () => Promise<unknown>) => {
+      const stop = new AbortController();
+      const end = assert.rejects(dial(places, { rejectUnauthorized: false }, stop.signal));
+      await begun();
+      stop.abort();
+      await end;
+      await closedSince(before);
+    };
+    await stopped([place(silent), place(silent, { priority: 1 })], async () => {});
+    const made = connections.length;
+    const direct = [place(mute, { isDirectTls: true }), place(mute)];
+    await stopped(direct, async () => {
+      while (connections.length === made) await new Promise(setImmediate);
+      await once(connections.at(-1)!, 'readable');
+      connections.at(-1)!.resume();
+    });
+    // The other place is not tried.
+    assert.equal(connections.length, made + 1);
+    await assert.rejects(dial([place(mute)], {}, AbortSignal.abort()));
+    await closedSince(before);
   });
 
   test('all addresses fail', async () => {

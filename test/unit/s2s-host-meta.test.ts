@@ -83,8 +83,9 @@ test('§3: read over HTTPS alone, with a certificate for the domain; bounded', a
   await once(server, 'listening');
   after(() => server.close());
   const { port } = server.address() as AddressInfo;
-  const look = (domain = 'verona.example', trusted = secureContext, addresses = ['127.0.0.1']) =>
-    readHostMeta(domain, addresses, trusted, port);
+  const never = new AbortController().signal;
+  const look = (domain = 'verona.example', trusted = secureContext, addresses = ['127.0.0.1'], stop = never) =>
+    readHostMeta(domain, addresses, trusted, stop, port);
   assert.equal(await look(), '/.well-known/host-meta.json verona.example');
   // The first address has no web server.
   assert.equal(
@@ -94,6 +95,12 @@ test('§3: read over HTTPS alone, with a certificate for the domain; bounded', a
   assert.equal(await look('verona.example', secureContext, []), undefined);
   assert.equal(await look('mantua.example'), undefined, 'the certificate is for another domain');
   assert.equal(await look('verona.example', createSecureContext()), undefined, 'the certificate is not trusted');
+  await context.test('a stop', async () => {
+    const stop = new AbortController();
+    answer = () => stop.abort();
+    assert.equal(await look('verona.example', secureContext, ['127.0.0.1'], stop.signal), undefined);
+    assert.equal(await look('verona.example', secureContext, ['127.0.0.1'], stop.signal), undefined);
+  });
   for (const name of ['missing', 'moved', 'endless', 'broken']) {
     answer = answers[name]!;
     await context.test(name, async () => assert.equal(await look(), undefined));

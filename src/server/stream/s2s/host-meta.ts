@@ -6,6 +6,7 @@ import { request } from 'node:http';
 import { isIP } from 'node:net';
 import { connect, type SecureContext } from 'node:tls';
 import { z } from 'zod';
+import { abortable } from '../../clock.js';
 
 /** §2.1: a link to a server by direct TLS. */
 export interface MetaLink {
@@ -58,24 +59,26 @@ export function linksOf(text: string): readonly MetaLink[] {
 
 /**
  * Reads the file of a domain from a web server at one of these addresses, whose certificate must be valid for the domain
- * (§4). Resolves with undefined if there is none, or it is too large or late. Redirections are not followed.
+ * (§4). Resolves with undefined if there is none, it is too large or late, or `stop` aborts. Redirections are not followed.
  */
-export async function readHostMeta(
+export function readHostMeta(
   domain: string,
   addresses: readonly string[],
   secureContext: SecureContext,
+  stop: AbortSignal,
   port = 443,
 ): Promise<string | undefined> {
-  const signal = AbortSignal.timeout(longestMs);
-  for (const address of addresses) {
-    try {
-      return await read({ domain, address, port, secureContext, signal });
-    } catch {
-      // Most domains have no such file. The next address may.
-      if (signal.aborted) return undefined;
+  return abortable(longestMs, stop, async (signal) => {
+    for (const address of addresses) {
+      try {
+        return await read({ domain, address, port, secureContext, signal });
+      } catch {
+        // Most domains have no such file. The next address may.
+        if (signal.aborted) return undefined;
+      }
     }
-  }
-  return undefined;
+    return undefined;
+  });
 }
 
 interface Asked {

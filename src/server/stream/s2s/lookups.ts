@@ -10,6 +10,11 @@ export interface DnsResolver {
   addresses(name: string): Promise<readonly string[]>;
 }
 
+/** One that can be ended: pending queries, and all later ones, reject. */
+export interface OwnResolver extends DnsResolver {
+  cancel(): void;
+}
+
 /** The timeout of one try of a query, in ms, and the number of tries. */
 const timeout = 2000;
 const tries = 2;
@@ -23,22 +28,32 @@ const otherDelay = 1000;
 const mostQueries = 100;
 
 /** Queries these servers ("192.0.2.1", "192.0.2.1:53"), or those of the system if the list is empty. */
-export function dnsResolver(servers: readonly string[] = []): DnsResolver {
+export function dnsResolver(servers: readonly string[] = []): OwnResolver {
   const resolver = new Resolver({ timeout, tries });
   if (servers.length > 0) resolver.setServers(servers);
   const turns = new Turns({ most: () => mostQueries, pauseMs: 0, longestMs: 2 * tries * timeout });
+  let isOver = false;
   const ask = <T>(look: (done: (error: NodeJS.ErrnoException | null, found: T[]) => void) => void) =>
     new Promise<T[]>((resolve, reject) =>
-      turns.take('', (answered) =>
+      turns.take('', (answered) => {
+        if (isOver) {
+          answered();
+          reject(new Error('DNS queries have ended'));
+          return;
+        }
         look((error, found) => {
           answered();
           if (error === null) resolve(found);
           else if (error.code === 'ENODATA' || error.code === 'ENOTFOUND') resolve([]);
           else reject(error);
-        }),
-      ),
+        });
+      }),
     );
   return {
+    cancel() {
+      isOver = true;
+      resolver.cancel();
+    },
     srv: (name) => ask((done) => resolver.resolveSrv(name, done)),
     addresses: async (name) => {
       const v4 = ask<string>((done) => resolver.resolve4(name, done));

@@ -2,6 +2,7 @@
  * Tests the way to another server for an administrator: DNS, then for each place the connection, TLS, the
  * certificate, the features and the authentication, as far as a stream for stanzas would get. No stanza is sent.
  */
+import { abortable } from '../../clock.js';
 import { NS } from '../../stanza/ns.js';
 import type { Upgradable } from '../../transport/transport.js';
 import { childrenOf, type Element, el, elementOf } from '../../xml/element.js';
@@ -31,9 +32,10 @@ export interface ProbeConnection extends Upgradable {
 export interface ProbeParts extends Omit<OutgoingParts, 'closed'> {
   readonly keys: DialbackKeys;
   /** Where the server is, by these answers of DNS. Rejects with UnresolvedError. */
-  resolve(domain: string, dns: DnsResolver): Promise<readonly Place[]>;
+  resolve(domain: string, dns: DnsResolver, signal: AbortSignal): Promise<readonly Place[]>;
   readonly dns: DnsResolver;
-  connect(pair: Pair, place: Place, ms: number): Promise<ProbeConnection>;
+  /** Rejects soon after the signal has aborted. */
+  connect(pair: Pair, place: Place, ms: number, signal: AbortSignal): Promise<ProbeConnection>;
   /** The certificate of the peer; undefined if it has none. Called before `certifies`. */
   certificate(connection: ProbeConnection, domain: string): ProbedCertificate | undefined;
   /** The monotonic clock, in ms. */
@@ -102,6 +104,7 @@ const connectMs = 10_000;
 export class Prober {
   readonly #parts: ProbeParts;
   readonly #streams = new Set<OutgoingStream>();
+  readonly #stop = new AbortController();
   /** Tests in progress. */
   running = 0;
 
@@ -133,7 +136,7 @@ export class Prober {
     const queue = [...places];
     const work = async () => {
       for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
-        if (this.#parts.now() >= deadline) return;
+        if (this.#stop.signal.aborted || this.#parts.now() >= deadline) return;
         progress(`connecting to ${next.address} port ${next.port}`);
         await this.#test(pair, next, deadline);
       }
@@ -164,7 +167,7 @@ export class Prober {
 
   async #places(domain: string, lookups: Lookup[]): Promise<Found> {
     try {
-      return { places: await this.#parts.resolve(domain, recorded(this.#parts.dns, lookups)) };
+      return { places: await this.#parts.resolve(domain, recorded(this.#parts.dns, lookups), this.#stop.signal) };
     } catch (error) {
       if (!(error instanceof UnresolvedError)) throw error;
       return { reason: error.reason, what: error.message };
@@ -182,8 +185,9 @@ export class Prober {
     const startedAt = now();
     report.stage = 'connection';
     let connection: ProbeConnection;
+    const ms = Math.max(1, Math.min(connectMs, deadline - startedAt));
     try {
-      connection = await this.#parts.connect(pair, place, Math.max(1, Math.min(connectMs, deadline - startedAt)));
+      connection = await this.#parts.connect(pair, place, ms, this.#stop.signal);
     } catch (error) {
       report.error = codeOf(error as Error);
       return;
@@ -198,9 +202,11 @@ export class Prober {
 
   /** Direct TLS (XEP-0368). Resolves with whether it succeeded. */
   async #handshake(connection: ProbeConnection, report: PlaceReport, deadline: number): Promise<boolean> {
-    const timer = setTimeout(() => connection.destroy(), Math.max(1, deadline - this.#parts.now()));
-    const error = await new Promise<Error | undefined>((resolve) => connection.startTls(resolve));
-    clearTimeout(timer);
+    const left = Math.max(1, deadline - this.#parts.now());
+    const error = await abortable(left, this.#stop.signal, (signal) => {
+      signal.addEventListener('abort', () => connection.destroy(), { once: true });
+      return new Promise<Error | undefined>((resolve) => connection.startTls(resolve));
+    });
     if (error === undefined) return true;
     report.error = this.#parts.now() >= deadline ? 'no answer in time' : codeOf(error);
     connection.destroy();
@@ -230,8 +236,9 @@ export class Prober {
     for (const stream of this.#streams) stream.sweep(now);
   }
 
-  /** Drops all connections. */
+  /** Drops all connections, and makes none any more. */
   abandon(): void {
+    this.#stop.abort();
     for (const { xml } of this.#streams) xml.abandon();
   }
 }

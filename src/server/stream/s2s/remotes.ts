@@ -6,41 +6,30 @@
 import type { Jid } from '../../address/jid.js';
 import { monotonic } from '../../clock.js';
 import { Portions } from '../../limits/portions.js';
-import type { Turns } from '../../limits/turns.js';
 import { Outbox, type OutboxBudget, type Parcel } from '../../routing/outbox.js';
 import type { Origin } from '../../routing/passage.js';
 import type { Destination } from '../../routing/router.js';
-import { StanzaError, StreamError } from '../../stanza/errors.js';
+import { StanzaError } from '../../stanza/errors.js';
 import type { Stanza } from '../../stanza/stanza.js';
-import type { Transport } from '../../transport/transport.js';
 import type { ArrivalsParts } from './arrivals.js';
 import { BackOffs } from './back-off.js';
 import { type Carrier, type CarrierEvents, Carriers } from './carriers.js';
 import { Delivery, outboxBounds } from './delivery.js';
 import type { DialbackClaim, DialbackKeys } from './dialback.js';
-import type { DomainCounts, Step } from './domains.js';
+import type { DomainCounts } from './domains.js';
 import { isoTime, type Pause, type ServerStream, stateOf, tlsFacts } from './inspection.js';
-import { type Attempt, type OutgoingParts, OutgoingStream, type Pair, type StreamEnd, type Task } from './outgoing.js';
+import { Openings, type OpeningsParts } from './openings.js';
+import type { Pair, StreamEnd } from './outgoing.js';
 import { denied } from './policy.js';
-import { type Place, UnresolvedError } from './resolve.js';
+import { keyOf, type Route, Routes } from './routes.js';
 import { type ServerSm, unknownFate } from './sm.js';
 import { type Verdict, Verification } from './verification.js';
 
-export interface RemotesParts extends Omit<OutgoingParts, 'closed'> {
+export interface RemotesParts extends OpeningsParts {
   readonly keys: DialbackKeys;
   readonly domains: DomainCounts;
-  /** When streams are opened. */
-  readonly turns: Turns;
   /** Where stanzas go that arrive over a bidirectional stream. */
   readonly arrivals: ArrivalsParts;
-  /**
-   * Connects to the server of a domain, or to one of some of its places. Resolves with the connection and the places
-   * after it. Rejects with UnresolvedError, or an error of the system.
-   */
-  dial(
-    pair: Pair,
-    places?: readonly Place[],
-  ): Promise<{ readonly transport: Transport; readonly rest: readonly Place[] }>;
   /** Calls `go` right before the output of this turn is sent. */
   beforeFlush(go: () => void): void;
   /** Returns a stanza to its sender with an error. Never throws. */
@@ -55,55 +44,22 @@ const dialbacks = ' dialbacks';
 const firstPause = 500;
 const longestPause = 15_000;
 
-interface Route {
-  readonly pair: Pair;
-  readonly outbox: Outbox;
-  /** When it was made, in ms of the monotonic clock. */
-  readonly since: number;
-  /** Stanzas. */
-  sent: number;
-  /** The latest connection and its delivery. Undefined while there is no connection. */
-  last: { readonly stream: OutgoingStream; readonly delivery: Delivery } | undefined;
-  /** The step at which there was no connection. */
-  step: Step;
-  /** The user whose stanza it is opened for. Undefined once it has been open, and if it is the server's own stanza. */
-  opener: string | undefined;
-  /** The established stream, and since when in ms (`monotonic`). Undefined until there is one. */
-  open: { readonly stream: OutgoingStream; readonly delivery: Delivery; readonly since: number } | undefined;
-  /** A bidirectional stream of the other server, if that is used instead. */
-  carrier: Carrier | undefined;
-  /** The session of such a stream that is lost: stanzas wait until it is resumed or over. */
-  waitsFor: ServerSm | undefined;
-  /** The session of the lost stream, to be resumed (XEP-0198). */
-  resumes: ServerSm | undefined;
-  /** When a stream was lost, in ms, unless the peer has accepted stanzas since. */
-  lostAt: number | undefined;
-  /** Attempts to connect since then. */
-  attempts: number;
-  /** Set between two attempts. */
-  pause: NodeJS.Timeout | undefined;
-}
-
 export class Remotes implements Destination, CarrierEvents {
   readonly #parts: RemotesParts;
-  readonly #routes = new Map<string, Route>();
+  readonly #routes = new Routes();
   /** The route of the latest stanza: the next one often takes it too. */
   #latest: Route | undefined;
   readonly #backOffs = new BackOffs();
-  readonly #streams = new Set<OutgoingStream>();
+  readonly #openings: Openings;
   readonly #budget: OutboxBudget;
   readonly #carriers = new Carriers();
-  /** The routes that use a carrier. The one that was served last is the last. */
-  readonly #carried = new Map<Carrier, Set<Route>>();
   /** Streams that are being opened for a user's stanza, by user: one user can never use up all. */
   readonly #opening: Portions;
-  /** Ends the attempts to open a stream that wait for their turn. */
-  readonly #waiting = new Set<() => void>();
   #verifications = 0;
-  #isClosed = false;
 
   constructor(parts: RemotesParts) {
     this.#parts = parts;
+    this.#openings = new Openings(parts);
     this.#opening = new Portions(() => {
       const { streams } = parts.config().s2s;
       return { all: streams, each: streams };
@@ -113,7 +69,7 @@ export class Remotes implements Destination, CarrierEvents {
 
   /** The number of streams, including those that are closing. */
   get streams(): number {
-    return this.#streams.size;
+    return this.#openings.streams;
   }
 
   /** Approximate size of the queued stanzas. */
@@ -139,8 +95,8 @@ export class Remotes implements Destination, CarrierEvents {
   }
 
   room(to: Jid): Promise<void> | undefined {
-    for (const { pair, outbox } of this.#routes.values()) {
-      const waiting = pair.to === to.domain ? outbox.room() : undefined;
+    for (const { outbox } of this.#routes.to(to.domain)) {
+      const waiting = outbox.room();
       if (waiting !== undefined) return waiting;
     }
     return undefined;
@@ -156,7 +112,7 @@ export class Remotes implements Destination, CarrierEvents {
     if (reason !== undefined) throw reason;
     const { s2s } = this.#parts.config();
     const opener = carrier === undefined ? user : undefined;
-    const isFull = this.#isClosed || this.#routes.size >= s2s.streams;
+    const isFull = this.#openings.isClosed || this.#routes.size >= s2s.streams;
     if (isFull || (opener !== undefined && this.#opening.take(opener) !== undefined)) {
       this.#parts.limitHit('s2s.streams');
       throw new StanzaError('resource-constraint', 'There are too many streams to other servers.', { type: 'wait' });
@@ -182,7 +138,7 @@ export class Remotes implements Destination, CarrierEvents {
       attempts: 0,
       pause: undefined,
     };
-    this.#routes.set(key, route);
+    this.#routes.add(route);
     if (carrier === undefined) this.#connect(route);
     else this.#attach(route, carrier);
     return route;
@@ -227,75 +183,16 @@ export class Remotes implements Destination, CarrierEvents {
     });
     route.last = undefined;
     route.step = 'connection';
-    this.#openInTurn(
-      route.opener ?? ourselves,
-      route.pair,
-      delivery,
-      (stream) => {
+    this.#openings.open(route.opener ?? ourselves, {
+      pair: route.pair,
+      task: delivery,
+      connected: (stream) => {
         route.last = { stream, delivery };
       },
-      (step) => {
+      failed: (step) => {
         route.step = step;
       },
-    );
-  }
-
-  /** Opens a stream for a task when it is the holder's turn. `connected` and `failed` report the connection. */
-  #openInTurn(
-    holder: string,
-    pair: Pair,
-    task: Task,
-    connected: (stream: OutgoingStream) => void = () => {},
-    failed: (step: Step) => void = () => {},
-  ): void {
-    const end = () => {
-      withdraw();
-      this.#waiting.delete(end);
-      task.ended(new StanzaError('remote-server-timeout'), 'lost');
-    };
-    this.#waiting.add(end);
-    const withdraw = this.#parts.turns.take(holder, (settled) => {
-      this.#waiting.delete(end);
-      void this.#open(pair, task, connected, failed, { since: monotonic(), settled });
     });
-  }
-
-  /**
-   * Opens a stream for a task. If TLS fails at one place of the domain, the others are tried. If all fail, the task ends.
-   * Never rejects.
-   */
-  async #open(
-    pair: Pair,
-    task: Task,
-    connected: (stream: OutgoingStream) => void,
-    failed: (step: Step) => void,
-    attempt: Attempt,
-    places?: readonly Place[],
-  ): Promise<void> {
-    // It may have been allowed when the stanza was queued, or before a pause.
-    if (this.#parts.policy.denies(pair.from, pair.to)) {
-      attempt.settled();
-      task.ended(denied(), 'lost');
-      return;
-    }
-    let dialed: Awaited<ReturnType<RemotesParts['dial']>>;
-    try {
-      dialed = await this.#parts.dial(pair, places);
-    } catch (error) {
-      this.#parts.log.info({ domain: pair.to, err: error }, 'connection to another server failed');
-      failed(error instanceof UnresolvedError ? 'dns' : 'connection');
-      attempt.settled();
-      const isNone = error instanceof UnresolvedError && error.reason !== 'unknown';
-      task.ended(new StanzaError(isNone ? 'remote-server-not-found' : 'remote-server-timeout'), 'lost');
-      return;
-    }
-    const closed = (stream: OutgoingStream) => void this.#streams.delete(stream);
-    const { transport, rest } = dialed;
-    const another = rest.length === 0 ? undefined : () => void this.#open(pair, task, connected, failed, attempt, rest);
-    const stream = new OutgoingStream(transport, { ...this.#parts, closed }, pair, task, attempt, another);
-    this.#streams.add(stream);
-    connected(stream);
-    if (this.#isClosed) stream.close(new StreamError('system-shutdown'));
   }
 
   #isOpened(route: Route): void {
@@ -334,10 +231,11 @@ export class Remotes implements Destination, CarrierEvents {
     sm?.detach();
     if (sm === undefined) return undefined;
     // The peer may have sent stanzas as well, and wait for their acknowledgements.
-    const isAwaited = sm.isBidirectional && how === 'lost' && sm.id !== undefined && !this.#isClosed;
+    const isAwaited = sm.isBidirectional && how === 'lost' && sm.id !== undefined && !this.#openings.isClosed;
     if (sm.waiting === 0 && !isAwaited) return undefined;
     // What the peer blames the stream for may be among the unacknowledged stanzas: they are not sent again.
-    if ((how === 'failed' && delivery.isInSession) || delivery.isOverdue || this.#isClosed) sm.refuseAll(reason);
+    const isBlamed = how === 'failed' && delivery.isInSession;
+    if (isBlamed || delivery.isOverdue || this.#openings.isClosed) sm.refuseAll(reason);
     else if (sm.id === undefined) sm.end(undefined, unknownFate());
     // XEP-0198 §5: also if the peer has closed the stream, because its answer may say what it has handled.
     else return sm;
@@ -346,7 +244,8 @@ export class Remotes implements Destination, CarrierEvents {
 
   /** A stream that was usable is opened again, for a time, if there is something to send. */
   #mayReconnect({ lostAt }: Route, { isOverdue }: Delivery): boolean {
-    return lostAt !== undefined && monotonic() < lostAt + this.#reconnectMs && !isOverdue && !this.#isClosed;
+    if (lostAt === undefined || isOverdue || this.#openings.isClosed) return false;
+    return monotonic() < lostAt + this.#reconnectMs;
   }
 
   get #reconnectMs(): number {
@@ -370,9 +269,8 @@ export class Remotes implements Destination, CarrierEvents {
   }
 
   #giveUp(route: Route, reason: StanzaError, hasFailed: boolean, step = route.last?.stream.step ?? route.step): void {
-    const key = keyOf(route.pair);
     clearTimeout(route.pause);
-    this.#routes.delete(key);
+    this.#routes.delete(route);
     if (this.#latest === route) this.#latest = undefined;
     if (hasFailed) {
       this.#backOffs.failed(route.pair, reason);
@@ -393,43 +291,37 @@ export class Remotes implements Destination, CarrierEvents {
   }
 
   hasRoom(carrier: Carrier): void {
-    const routes = this.#carried.get(carrier);
-    if (routes === undefined) return;
-    for (const route of [...routes]) {
+    for (const route of this.#routes.led(carrier)) {
       if (!route.outbox.isWaiting) continue;
       carrier.send(route.outbox);
-      routes.delete(route);
-      routes.add(route);
+      // The others first, next time.
+      if (route.carrier === carrier) this.#routes.lead(route, carrier);
     }
   }
 
   hasResumed(sm: ServerSm, carrier: Carrier | undefined): void {
     if (carrier === undefined) this.sessionEnded(sm);
-    else for (const route of this.#routes.values()) if (route.waitsFor === sm) this.#attach(route, carrier);
+    else for (const route of this.#routes.led(sm)) this.#attach(route, carrier);
   }
 
   hasEnded(carrier: Carrier, sm: ServerSm | undefined): void {
     this.#carriers.delete(carrier);
-    const routes = this.#carried.get(carrier) ?? [];
-    this.#carried.delete(carrier);
-    for (const route of routes) {
-      route.carrier = undefined;
-      route.waitsFor = sm;
+    for (const route of this.#routes.led(carrier)) {
+      this.#routes.lead(route, sm);
       if (sm === undefined) this.#detached(route);
     }
   }
 
   /** Nothing is to be waited for any more: a session that was lost is over, or goes on without our stanzas. */
   sessionEnded(sm: ServerSm): void {
-    for (const route of this.#routes.values()) {
-      if (route.waitsFor !== sm) continue;
-      route.waitsFor = undefined;
+    for (const route of this.#routes.led(sm)) {
+      this.#routes.lead(route, undefined);
       this.#detached(route);
     }
   }
 
   queued(carrier: Carrier): { readonly stanzas: number; readonly bytes: number } {
-    const outboxes = [...(this.#carried.get(carrier) ?? [])].map(({ outbox }) => outbox);
+    const outboxes = this.#routes.led(carrier).map(({ outbox }) => outbox);
     return {
       stanzas: outboxes.reduce((sum, { size }) => sum + size, 0),
       bytes: outboxes.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -438,18 +330,15 @@ export class Remotes implements Destination, CarrierEvents {
 
   #attach(route: Route, carrier: Carrier): void {
     clearTimeout(route.pause);
-    route.pause = route.waitsFor = route.lostAt = undefined;
-    route.carrier = carrier;
-    const routes = this.#carried.get(carrier);
-    if (routes === undefined) this.#carried.set(carrier, new Set([route]));
-    else routes.add(route);
+    route.pause = route.lostAt = undefined;
+    this.#routes.lead(route, carrier);
     this.#backOffs.over(route.pair);
     carrier.send(route.outbox);
   }
 
   /** The carrier is gone: what is left is sent over a stream of our own. */
   #detached(route: Route): void {
-    if (this.#isClosed || route.outbox.size === 0) {
+    if (this.#openings.isClosed || route.outbox.size === 0) {
       this.#giveUp(route, new StanzaError('remote-server-timeout'), false);
       return;
     }
@@ -460,7 +349,7 @@ export class Remotes implements Destination, CarrierEvents {
 
   /** Asks the authoritative server whether a dialback key is valid. Never rejects. */
   async verify(claim: DialbackClaim, key: string): Promise<Verdict> {
-    if (this.#isClosed || this.#verifications >= this.#parts.config().s2s.dialbacks) {
+    if (this.#openings.isClosed || this.#verifications >= this.#parts.config().s2s.dialbacks) {
       this.#parts.limitHit('s2s.dialbacks');
       return 'resource-constraint';
     }
@@ -468,7 +357,7 @@ export class Remotes implements Destination, CarrierEvents {
     try {
       return await new Promise<Verdict>((resolve) => {
         const task = new Verification(claim, key, resolve);
-        this.#openInTurn(dialbacks, { from: claim.receiving, to: claim.originating }, task);
+        this.#openings.open(dialbacks, { pair: { from: claim.receiving, to: claim.originating }, task });
       });
     } finally {
       this.#verifications--;
@@ -484,7 +373,7 @@ export class Remotes implements Destination, CarrierEvents {
 
   /** Routes with a stream of their own. */
   #own(): Route[] {
-    return [...this.#routes.values()].filter(({ carrier, waitsFor }) => (carrier ?? waitsFor) === undefined);
+    return this.#routes.all().filter(({ carrier, waitsFor }) => (carrier ?? waitsFor) === undefined);
   }
 
   describe(): ServerStream[] {
@@ -520,9 +409,8 @@ export class Remotes implements Destination, CarrierEvents {
 
   /** Closes the streams to a domain and ends its back-off. Returns how many streams it closed. */
   kick(domain: string): number {
-    const routes = [...this.#routes.values()].filter(({ pair }) => pair.to === domain);
     let closed = 0;
-    for (const route of routes) {
+    for (const route of [...this.#routes.to(domain)]) {
       const { open, last, pause } = route;
       if (pause !== undefined) {
         clearTimeout(pause);
@@ -543,23 +431,23 @@ export class Remotes implements Destination, CarrierEvents {
 
   /** Called once a second. `now` is in ms of the monotonic clock. */
   sweep(now: number): void {
-    for (const stream of this.#streams) stream.sweep(now);
+    this.#openings.sweep(now);
   }
 
   /** Resolves once stanzas are sent and acknowledged, or refused: all, or those that do not wait for a stream. */
   async whenSent(which: 'all' | 'open'): Promise<void> {
-    const routes = [...this.#routes.values()].filter(({ open, carrier }) => which === 'all' || (open ?? carrier));
+    const routes = this.#routes.all().filter(({ open, carrier }) => which === 'all' || (open ?? carrier));
     await Promise.all(routes.map(({ outbox }) => outbox.whenEmpty()));
   }
 
   /** Takes no more stanzas over bidirectional streams. Resolves once those received are handled. */
-  async stopTaking(): Promise<void> {
-    await Promise.all([...this.#streams].map((stream) => stream.stopTaking()));
+  stopTaking(): Promise<void> {
+    return this.#openings.stopTaking();
   }
 
   /** Returns the stanzas of pairs without a usable stream to their senders: no stream is waited for any more. */
   returnUnsent(): void {
-    for (const { open, carrier, outbox } of this.#routes.values())
+    for (const { open, carrier, outbox } of this.#routes.all())
       if ((open ?? carrier) === undefined) outbox.refuseAll(new StanzaError('remote-server-timeout'));
   }
 
@@ -569,7 +457,7 @@ export class Remotes implements Destination, CarrierEvents {
    */
   surrender(moves: (remote: string) => boolean): Parcel[] {
     const parcels: Parcel[] = [];
-    for (const { pair, outbox, open } of this.#routes.values()) {
+    for (const { pair, outbox, open } of this.#routes.all()) {
       if (!moves(pair.to)) continue;
       const { size } = outbox;
       const before = parcels.length;
@@ -581,18 +469,14 @@ export class Remotes implements Destination, CarrierEvents {
 
   /** Closes all streams, and refuses new ones. */
   close(): void {
-    this.#isClosed = true;
-    for (const route of this.#routes.values())
+    this.#openings.close();
+    for (const route of this.#routes.all())
       if (route.pause !== undefined || route.waitsFor !== undefined)
         this.#giveUp(route, new StanzaError('remote-server-timeout'), false);
-    for (const end of this.#waiting) end();
-    for (const stream of this.#streams) stream.close(new StreamError('system-shutdown'));
   }
 
   /** Drops the remaining connections. */
   abandon(): void {
-    for (const { xml } of this.#streams) xml.abandon();
+    this.#openings.abandon();
   }
 }
-
-const keyOf = ({ from, to }: Pair): string => `${from} ${to}`;
