@@ -3,13 +3,15 @@
  * data that has been read.
  */
 import assert from 'node:assert/strict';
+import { z } from 'zod';
 import { Jid } from '../../src/server/address/jid.js';
-import { defineModule, iq } from '../../src/server/module/index.js';
+import { moves as addressMoves, admit, defineModule, iq } from '../../src/server/module/index.js';
 import { Outbox } from '../../src/server/routing/outbox.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
+import type { ClientStream } from '../../src/server/stream/c2s/client.js';
 import { el } from '../../src/server/xml/element.js';
-import { type Peer, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
+import { connectionOf, type Peer, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
 import { living, moves } from './moves.js';
 import { unlimitedRate } from './phrases.js';
 
@@ -144,6 +146,50 @@ scenario(
   },
 );
 
+/** Stanzas of its queue are sent in the middle of a move: when sessions have been described, and their account is still here. */
+const sentLate = halted();
+const sender = defineModule({
+  name: 'sender',
+  summary: 'Sends what is queued while the account moves.',
+  implements: {},
+  start: () => [
+    addressMoves<null>({
+      name: 'sender',
+      schema: z.null(),
+      describe() {
+        for (let parcel = sentLate.take(); parcel !== undefined; parcel = sentLate.take()) parcel.sent();
+        return [];
+      },
+      restore() {},
+    }),
+  ],
+});
+
+scenario(
+  'XEP-0198 §4: what is sent in the middle of a move is acknowledged',
+  { nodes: 2, remote: sentLate, modules: [sender] },
+  async (scene) => {
+    const [address] = living(scene, 1, 1);
+    const juliet = await scene.actor(`${address}/balcony`);
+    await juliet.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
+    await juliet.receives(`<enabled xmlns='${NS.sm}'/>`);
+    // Its domain has the same home, so nothing of it is under way between the nodes.
+    const { nodes } = scene.stage;
+    const domain = Array.from({ length: 100 }, (_, n) => `mantua${n}`).find(
+      (one) => scene.stage.home(one) === nodes[1],
+    )!;
+    const pings = (id: string) => `<iq type='get' id='${id}' to='localhost'><ping xmlns='${NS.ping}'/></iq>`;
+    await juliet.sends(`<message to='friar@${domain}' type='chat' id='1'><body>1</body></message>${pings('2')}`);
+    await juliet.receives(`<iq type='result' id='2'/>`);
+    await juliet.receives(`<r xmlns='${NS.sm}'/>`);
+    await moves(scene, address!, 0);
+    await juliet.sends(`${pings('3')}<r xmlns='${NS.sm}'/>`);
+    await juliet.receives(`<iq type='result' id='3'/>`);
+    // A request that is unanswered for long gets the present count.
+    for (let h = 0; h < 3; ) h = Number((await juliet.receives(`<a xmlns='${NS.sm}'/>`)).attrs.h);
+  },
+);
+
 scenario(
   'XEP-0198 §4: if a node is lost that has not sent it, the session ends',
   { nodes: 2, remote: halted(), alone: true, errors: true },
@@ -183,6 +229,45 @@ scenario('XEP-0198 §5: the final count of an ended session goes with the accoun
     again.cut();
   }
 });
+
+/** Each message takes some turns of the event loop. */
+const slow = defineModule({
+  name: 'slow',
+  summary: 'Takes time.',
+  implements: {},
+  start: () => [
+    admit(async ({ way }) => {
+      for (let turn = 0; way === 'out' && turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+    }),
+  ],
+});
+
+scenario(
+  'XEP-0198 §5: what a lost connection has left is handled once, and counted, though the account moves',
+  { nodes: 2, modules: [slow] },
+  async (scene) => {
+    const [romeo, juliet] = [living(scene, 0, 1)[0]!, living(scene, 1, 1)[0]!];
+    const near = await scene.actor(`${romeo}/orchard`, { presence: true });
+    const far = await scene.actor(`${juliet}/balcony`, { node: 1 });
+    await far.sends(`<enable xmlns='${NS.sm}' resume='true'/>`);
+    const { attrs } = await far.receives(`<enabled xmlns='${NS.sm}'/>`);
+    const ids = Array.from({ length: 8 }, (_, n) => `${n}`);
+    const stanzas = ids.map((id) => `<message to='${near.jid}' type='chat' id='${id}'><body>${id}</body></message>`);
+    await far.sends(stanzas.join(''));
+    await near.receives(`<message from='${far.jid}' type='chat' id='0'/>`);
+    const { xml } = connectionOf({ server: scene.stage.nodes[1]! }, far) as ClientStream;
+    far.cut();
+    while (!xml.isCut) await new Promise((resolve) => setImmediate(resolve));
+    await moves(scene, juliet, 0);
+    const again = await scene.known(juliet, { node: 1 });
+    await again.sends(`<resume xmlns='${NS.sm}' previd='${attrs.id}' h='0'/>`);
+    const answer = await again.receives(`<resumed xmlns='${NS.sm}' previd='${attrs.id}'/>`);
+    await again.sends(stanzas.slice(Number(answer.attrs.h)).join(''));
+    for (const id of ids.slice(1)) await near.receives(`<message from='${far.jid}' type='chat' id='${id}'/>`);
+    await again.syncs();
+    await near.receivesNothing();
+  },
+);
 
 // --- data -----------------------------------------------------------------------------------------------------------------
 

@@ -152,8 +152,13 @@ export class Received {
     this.#owed = -1;
   }
 
+  /** Whether a received stanza is still being handled. */
+  get isHandling(): boolean {
+    return this.#handled !== this.#received;
+  }
+
   get isCaughtUp(): boolean {
-    return this.#notDurable.length === 0 && this.#handled === this.#received;
+    return this.#notDurable.length === 0 && !this.isHandling;
   }
 
   /**

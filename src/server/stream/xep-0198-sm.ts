@@ -23,7 +23,7 @@ export interface Outlet {
   /** Whether the client has read most of the output. */
   readonly hasRoom: boolean;
   close(error?: StreamError): void;
-  /** Takes no more stanzas of the client. Resolves once the current one has been handled. */
+  /** Takes no more stanzas of the client. Resolves once the current one has been handled. Never rejects. */
   stopTaking(): Promise<void>;
 }
 
@@ -142,6 +142,11 @@ export class Sm implements Link {
   /** `<r/>`: answered once everything received before it is durable. */
   requested(): void {
     this.#received.requested();
+  }
+
+  /** Whether a received stanza is still being handled. */
+  get isHandling(): boolean {
+    return this.#received.isHandling;
   }
 
   get isCaughtUp(): boolean {

@@ -72,6 +72,8 @@ interface Leaving {
   readonly link: Link;
   readonly stream: C2sStream | undefined;
   readonly ticket: string;
+  /** Set if the description has stanzas that may be acknowledged only when this resolves: the new home is told then. */
+  readonly written: Promise<void> | undefined;
 }
 
 /** A session whose connection is expected. */
@@ -142,8 +144,18 @@ export class Moving {
     if (stream !== undefined) this.#frozen.add(stream);
     await within(quiet(), deadline - monotonic());
     if (session.isPouring) await poll(() => !(session.isPouring && session.hasRoom), deadline);
-    if (stream !== undefined && !stream.xml.canHandOver) this.#thaw(stream);
-    else if (!isQuiet) this.#ending.end(session, movedError());
+    // What is handled after the session is described would not be counted, and its client would send it again.
+    if (stream !== undefined && !stream.xml.canHandOver) {
+      this.#thaw(stream);
+      await poll(() => session.connection !== stream, deadline);
+      isQuiet = session.connection !== stream;
+    }
+    const sm = this.#ending.managed.get(session);
+    // Also of a connection that was given up.
+    if (sm !== undefined) await poll(() => !sm.isHandling || session.isOver, deadline);
+    if (isQuiet && sm?.isHandling !== true) return;
+    void stream?.stopTaking();
+    this.#ending.end(session, movedError());
   }
 
   #thaw(stream: C2sStream): void {
@@ -173,7 +185,7 @@ export class Moving {
       (state, error) => this.#parts.log.error({ err: error, session: jid.full, state: state.name }, unmoved),
       'moved',
     );
-    this.#leaving.set(session, { link, stream, ticket });
+    this.#leaving.set(session, { link, stream, ticket, written: sm?.whenWritten() });
     const arrival = this.#arrivalOf.get(session);
     session.link = { send: (stanza, receipt) => this.#parts.cluster().forward(jid, stanza, receipt) };
     return {
@@ -220,7 +232,7 @@ export class Moving {
     }
   }
 
-  #leave(session: Session, { stream, ticket }: Leaving, peer: RelayPeer): void {
+  #leave(session: Session, { stream, ticket, written }: Leaving, peer: RelayPeer): void {
     const { directory, resumables, anonymous } = this.#parts;
     directory.remove(session);
     session.connection = undefined;
@@ -229,7 +241,6 @@ export class Moving {
       this.#ending.managed.delete(session);
       resumables.remove(sm);
       for (const { ticket } of sm.late) this.late.forget(ticket);
-      const written = sm.whenWritten();
       if (written !== undefined) void this.late.tell(session.jid.toBare(), ticket, written);
       sm.leave();
     }
