@@ -199,7 +199,11 @@ play('what Apple will never take is given up, and the administrator sees why', a
   assert.equal(found?.user, juliet);
 });
 
-const rotating = settings({}, { key_id: 'ABC123DEFG' });
+const rotating = {
+  ...settings({}, { key_id: 'ABC123DEFG' }),
+  // The client says nothing for so long.
+  limits: { ping_after_seconds: 86_400 },
+};
 play(
   'the token of the provider: renewed in time, with the key of the day',
   async (scene) => {
