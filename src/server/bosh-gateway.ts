@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import type { RelayEnd, RelayEvents, RelayPeer } from './cluster/relay.js';
+import type { BoshBody } from './transport/bosh/bodies.js';
 import type { BoshHttpAnswer, BoshHttpRequest, BoshService } from './transport/bosh/service.js';
 
 export interface BoshGatewayParts {
@@ -14,7 +15,9 @@ export interface BoshGatewayParts {
   failed(error: unknown): void;
 }
 
-const openingSchema = z.object({ bosh: z.object({ address: z.string(), secure: z.boolean() }) });
+const openingSchema = z.object({
+  bosh: z.object({ address: z.string(), secure: z.boolean(), tooLong: z.boolean().default(false) }),
+});
 const headSchema = z.object({ status: z.int(), content: z.string() });
 
 const ignored: RelayEvents = { received() {}, drained() {}, ended() {}, closed() {} };
@@ -42,24 +45,36 @@ export class BoshGateway {
   readonly #parts: BoshGatewayParts;
   /** Ends each forwarded request that has no answer yet. */
   readonly #forwarded = new Set<() => void>();
-  #service: { readonly service: BoshService; most(): number } | undefined;
+  #service: BoshService | undefined;
   #isStopped = false;
 
   constructor(parts: BoshGatewayParts) {
     this.#parts = parts;
   }
 
-  /** Answers what other nodes forward from now on. `most`: bytes of a body. */
-  serve(service: BoshService, most: () => number): void {
-    this.#service = { service, most };
+  /** Answers what other nodes forward from now on. */
+  serve(service: BoshService): void {
+    this.#service = service;
+  }
+
+  /** Whether the sid names another node. */
+  isElsewhere(sid: string): boolean {
+    return this.#peerOf(sid) !== undefined;
+  }
+
+  #peerOf(sid: string): RelayPeer | undefined {
+    const number = nodeOf(sid);
+    return number === undefined ? undefined : this.#parts.member(number);
   }
 
   /** Forwards a request to the node of its session. Returns undefined if this is no other node's. */
   forward(sid: string, request: BoshHttpRequest): Promise<BoshHttpAnswer> | undefined {
-    const number = nodeOf(sid);
-    const peer = number === undefined ? undefined : this.#parts.member(number);
+    const peer = this.#peerOf(sid);
     if (peer === undefined) return undefined;
-    if (this.#isStopped || request.gone.aborted) return Promise.resolve(unreached);
+    if (this.#isStopped || request.gone.aborted) {
+      request.body.release();
+      return Promise.resolve(unreached);
+    }
     return new Promise((resolve) => this.#open(peer, request, resolve));
   }
 
@@ -68,26 +83,31 @@ export class BoshGateway {
     { address, secure, body, gone }: BoshHttpRequest,
     resolve: (it: BoshHttpAnswer) => void,
   ): void {
-    const opening: z.input<typeof openingSchema> = { bosh: { address, secure } };
+    const opening: z.input<typeof openingSchema> = { bosh: { address, secure, tooLong: body.isTooLong } };
     this.#parts.open(peer, JSON.stringify(opening), (relay) => {
       const chunks: Buffer[] = [];
       const over = (answer: BoshHttpAnswer): void => {
         if (!this.#forwarded.delete(giveUp)) return;
         gone.removeEventListener('abort', giveUp);
+        body.release();
         relay.close();
         resolve(answer);
       };
       const giveUp = (): void => over(unreached);
       this.#forwarded.add(giveUp);
       gone.addEventListener('abort', giveUp);
-      relay.send(body);
+      relay.send(body.bytes());
       relay.end();
+      body.drop();
       return {
         received: (chunk) => {
           chunks.push(chunk);
           relay.took(chunk.length);
         },
-        drained() {},
+        drained: () => {
+          // The answer may be long in coming.
+          if (relay.queued === 0) body.release();
+        },
         ended: () => over(answerIn(chunks) ?? unreached),
         closed: giveUp,
       };
@@ -98,30 +118,31 @@ export class BoshGateway {
   accept(text: string, relay: RelayEnd): RelayEvents | undefined {
     if (!text.startsWith('{"bosh":')) return undefined;
     const { bosh } = openingSchema.parse(JSON.parse(text));
-    const serving = this.#service;
+    const service = this.#service;
     // The server has not started yet.
-    if (serving === undefined) {
+    if (service === undefined) {
       relay.close();
       return ignored;
     }
     const gone = new AbortController();
-    const chunks: Buffer[] = [];
-    let size = 0;
+    const { address, secure, tooLong } = bosh;
+    const body: BoshBody = service.body(address, 0);
+    let isOver = false;
     return {
       received: (chunk) => {
-        size += chunk.length;
-        // A node with another configuration.
-        if (size > serving.most()) {
+        // Its beginning is enough to refuse it.
+        if (body.isTooLong || body.takes(chunk) || body.isTooLong) relay.took(chunk.length);
+        else {
+          isOver = true;
           relay.close();
-          return;
         }
-        chunks.push(chunk);
-        relay.took(chunk.length);
       },
       drained() {},
       ended: () => {
-        const request = { ...bosh, body: Buffer.concat(chunks), gone: gone.signal };
-        serving.service.answerHere(request).then(
+        if (isOver) return;
+        isOver = true;
+        body.isTooLong ||= tooLong;
+        service.answerHere({ address, secure, body, gone: gone.signal }).then(
           ({ status, headers, body }) => {
             const head: z.input<typeof headSchema> = { status, content: headers['content-type'] };
             relay.send(Buffer.from(JSON.stringify(head)));
@@ -134,7 +155,10 @@ export class BoshGateway {
           },
         );
       },
-      closed: () => gone.abort(),
+      closed: () => {
+        if (!isOver) body.release();
+        gone.abort();
+      },
     };
   }
 

@@ -28,7 +28,9 @@ const mostBytes = 32_768;
 export function post(options: BoshOptions, body: string | Buffer): Promise<Reply | undefined> {
   return new Promise((resolve) => {
     const { isSecure = false, otherPorts: _, headers, ...more } = options;
-    const all = { 'content-type': 'text/xml; charset=utf-8', 'content-length': Buffer.byteLength(body), ...headers };
+    const isChunked = headers !== undefined && 'transfer-encoding' in headers;
+    const length = isChunked ? {} : { 'content-length': Buffer.byteLength(body) };
+    const all = { 'content-type': 'text/xml; charset=utf-8', ...length, ...headers };
     const send = isSecure ? httpsRequest : httpRequest;
     const usual = { host: '127.0.0.1', path: '/http-bind', method: 'POST', agent: false };
     const sent = send({ ...usual, ...more, headers: all }, (response) => {

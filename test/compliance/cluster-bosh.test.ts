@@ -86,6 +86,18 @@ function isTerminated(body: Element, condition: string): void {
   assert.equal(body.attrs.condition, condition, serialize(body));
 }
 
+scenario('a large body comes to the other node; one that is too long ends the session there', two, async (scene) => {
+  const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await new Session(scene).opens('romeo@localhost');
+  const text = 'x'.repeat(200_000);
+  const large = [1, 2, 3, 4].map((id) => message(juliet.jid, `${id}${text}`));
+  await romeo.asks(1, {}, [...large, ping('1')].join(''));
+  for (const id of [1, 2, 3, 4]) await juliet.receivesFirst(`<message><body>${id}${text}</body></message>`);
+  const { attrs } = await romeo.asks(1, {}, `<x xmlns='y'>${'x'.repeat(2 ** 20)}</x>`.repeat(3));
+  assert.deepEqual([attrs.type, attrs.condition], ['terminate', 'policy-violation']);
+  assert.equal((await romeo.asks(0)).attrs.condition, 'item-not-found');
+});
+
 for (const home of [0, 1])
   scenario(`§14.3: an answer is repeated by any node; the account lives at node ${home}`, two, async (scene) => {
     const session = await new Session(scene).opens(living(scene, home));

@@ -100,9 +100,10 @@ function agrees(bytes: Buffer): boolean {
   const attrs = readWrapper(bytes);
   if (attrs === undefined) return false;
   const language = attrs['xml:lang'];
-  let payloads: string[] | undefined;
+  let payloads: Buffer[] | undefined;
   try {
-    payloads = readPayloads(bytes, limits, language);
+    const read = readPayloads(bytes, limits, language);
+    if (read !== undefined) payloads = [...read];
   } catch (error) {
     if (error instanceof XmlError) return false;
     throw error;

@@ -37,7 +37,7 @@ class Harness {
       {
         now: () => this.now,
         take: ({ rid, payloads, isTerminate }) => {
-          this.taken.push(...(payloads!.length === 0 ? [`${rid}`] : payloads!.map(String)));
+          this.taken.push(...(payloads!.length === 0 ? [`${rid}`] : [...payloads!].map(String)));
           if (isTerminate) this.session.end();
         },
         drained: () => this.drained++,

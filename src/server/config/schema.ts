@@ -254,6 +254,12 @@ const bosh = z
   .strictObject({
     enabled: z.boolean().default(true).describe('Whether to serve it.'),
     path: path('/http-bind').describe('Path on the HTTP listeners.'),
+    body_bytes: bytes({ min: 65_536, max: 2 ** 26 })
+      .default(2_097_152)
+      .describe(
+        'Maximum size of the body of a request after login, with all its stanzas, if it is more than one of limits.stanza_bytes; before login it is a few times limits.stanza_bytes_unauthenticated. A longer one ends the session. Each stanza has its own limit, and all are paced by limits.rate as those over other connections.',
+      )
+      .meta(live),
     wait_seconds: seconds({ min: 0, max: 3600 })
       .default(60)
       .describe(

@@ -1,6 +1,7 @@
 /** Reading request bodies. */
 import { Readable } from 'node:stream';
 import { HttpError } from '../module/http.js';
+import type { BodyGate } from '../routing/hooks.js';
 import { cut, type Incoming, type Outgoing } from './message.js';
 import type { SlowClients, Transfer } from './slow-clients.js';
 
@@ -49,6 +50,39 @@ export function readBody(
     const transfer = slowClients.watchBody(request, refuse);
     request.on('data', take);
     request.once('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
+    request.once('error', () => reject(new Disconnected()));
+    request.once('close', () => reject(new Disconnected()));
+  });
+}
+
+/**
+ * Reads a body into its gate. Resolves when it is complete, or the gate wants no more. Rejects with HttpError if it is
+ * too slow; with Disconnected if the client disconnects.
+ */
+export function collectBody(
+  request: Incoming,
+  response: Outgoing,
+  slowClients: SlowClients,
+  gate: BodyGate,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      request.off('data', take);
+      request.pause();
+    };
+    const take = (chunk: Buffer) => {
+      transfer.bytes += chunk.length;
+      if (gate.takes(chunk)) return;
+      stop();
+      resolve();
+    };
+    continueBody(request, response);
+    const transfer = slowClients.watchBody(request, (error) => {
+      stop();
+      reject(error);
+    });
+    request.on('data', take);
+    request.once('end', () => resolve());
     request.once('error', () => reject(new Disconnected()));
     request.once('close', () => reject(new Disconnected()));
   });

@@ -5,10 +5,10 @@
 import { monotonic } from '../clock.js';
 import type { Maybe } from '../maybe.js';
 import { type HttpAnswer, HttpError, type HttpMethod } from '../module/http.js';
-import type { HttpRoute } from '../routing/hooks.js';
+import type { BodyGate, HttpRoute } from '../routing/hooks.js';
 import type { Peer } from '../transport/peer.js';
 import { refusal } from './admission.js';
-import { BodyStream, Disconnected, discardBody, readBody } from './body.js';
+import { BodyStream, collectBody, Disconnected, discardBody, readBody } from './body.js';
 import { addCors, addPreflight } from './cors.js';
 import { errorAnswer } from './errors.js';
 import { closeAfter, cut, hasBody, type Incoming, isBlocked, type Outgoing, sinkOf } from './message.js';
@@ -111,7 +111,10 @@ export class HttpRouter {
         ...parts,
         unread: new BodyStream(request, response, this.#slowClients),
       });
-    return this.#callWithBody(route, route.body, request, response, parts);
+    if (typeof route.body === 'number') return this.#callWithBody(route, route.body, request, response, parts);
+    const length = request.headers['content-length'];
+    const gate = route.body({ address, length: length === undefined ? undefined : Number(length) });
+    return this.#callWithGate(route, gate, request, response, parts);
   }
 
   async #callWithBody(
@@ -125,10 +128,32 @@ export class HttpRouter {
     return this.#call(route, request, response, { ...parts, body });
   }
 
-  #call(route: HttpRoute, request: Incoming, response: Outgoing, parts: RequestParts): Maybe<HttpAnswer> {
+  async #callWithGate(
+    route: HttpRoute,
+    gate: BodyGate,
+    request: Incoming,
+    response: Outgoing,
+    parts: RequestParts,
+  ): Promise<HttpAnswer> {
+    try {
+      await collectBody(request, response, this.#slowClients, gate);
+    } catch (error) {
+      gate.release();
+      throw error;
+    }
+    return this.#call(route, request, response, parts, gate);
+  }
+
+  #call(
+    route: HttpRoute,
+    request: Incoming,
+    response: Outgoing,
+    parts: RequestParts,
+    gate?: BodyGate,
+  ): Maybe<HttpAnswer> {
     if (this.#stopped && route.isServedAtLast !== true)
       throw new HttpError(503, 'The server is shutting down.', { headers: { 'retry-after': '10' } });
-    return route.handler(new ReceivedRequest(request, response, parts));
+    return route.handler(new ReceivedRequest(request, response, parts), gate);
   }
 
   #send(request: Incoming, response: Outgoing, answer: HttpAnswer): Promise<void> | undefined {

@@ -1,6 +1,7 @@
 /** The hooks of a host's modules, sorted once at start, so that no stanza has to search for its handlers. */
 
 import type { Jid } from '../address/jid.js';
+import type { Maybe } from '../maybe.js';
 import type {
   Access,
   BindingHandler,
@@ -12,9 +13,10 @@ import type {
   Events,
   Gate,
   Hook,
+  HttpAnswer,
   HttpCors,
-  HttpHandler,
   HttpMethod,
+  HttpRequest,
   IqHandler,
   Memory,
   MessageHandler,
@@ -45,12 +47,28 @@ export interface IqEntry {
   readonly handler: IqHandler;
 }
 
+/** What is known of a request before its body is read. */
+export interface BodyHead {
+  /** IP address of the client. */
+  readonly address: string;
+  /** The announced length of the body, in bytes; undefined if there is none. */
+  readonly length: number | undefined;
+}
+
+/** Collects the body of one request, and decides how much of it is read. Its handler gets it. */
+export interface BodyGate {
+  /** Returns whether more is to be read. If not, the handler is called at once. */
+  takes(chunk: Buffer): boolean;
+  /** The body cannot be read to its end, and the handler is not called. */
+  release(): void;
+}
+
 /** The handler of an HTTP path. */
 export interface HttpRoute {
   readonly module: string;
-  readonly handler: HttpHandler;
-  /** Largest request body, in bytes, or 'stream'. */
-  readonly body: number | 'stream';
+  readonly handler: (request: HttpRequest, body?: BodyGate) => Maybe<HttpAnswer>;
+  /** Largest request body, in bytes, or 'stream', or what collects it. */
+  readonly body: number | 'stream' | ((request: BodyHead) => BodyGate);
   readonly below: boolean;
   readonly cors: HttpCors | undefined;
   /** It is also served while the server stops, until all streams are closed. */

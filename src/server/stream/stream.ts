@@ -116,6 +116,9 @@ export class XmlStream implements TransportReader, Writer {
   get hasPaused(): boolean {
     return this.#paused;
   }
+  get isAdmitted(): boolean {
+    return this.#allowance !== unauthenticated;
+  }
   get mayLag(): number {
     return this.#handler.mayLag;
   }

@@ -15,6 +15,8 @@ export interface TransportReader {
   alive?(): void;
   /** It has paused the transport and not resumed it yet. */
   readonly hasPaused?: boolean;
+  /** Whether the peer is authenticated. */
+  readonly isAdmitted?: boolean;
 }
 
 /** The TLS connection of another server, which ends at another node. */

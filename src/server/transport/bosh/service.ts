@@ -9,14 +9,15 @@ import { NS } from '../../stanza/ns.js';
 import { type Attributes, XmlError } from '../../xml/element.js';
 import type { ReaderLimits } from '../../xml/reader.js';
 import type { Transport } from '../transport.js';
+import { BodyMemory, BoshBody } from './bodies.js';
 import { type Condition, errorReply, type Reply } from './reply.js';
-import { type BoshRequest, sweepMs } from './session.js';
+import { type BoshRequest, type Payloads, sweepMs } from './session.js';
 import { agree, type BoshSettings, headerOf, isKey, readNumber } from './terms.js';
 import { type BoshClient, BoshTransport } from './transport.js';
 import { readPayloads, readWrapper } from './wrapper.js';
 
 export interface BoshHttpRequest extends BoshClient {
-  readonly body: Buffer;
+  readonly body: BoshBody;
   /** The client went away before it was answered. */
   readonly gone: AbortSignal;
 }
@@ -31,6 +32,8 @@ export interface BoshParts {
   settings(): BoshSettings;
   /** For a body; those for its payloads are the stream's. */
   limits(): ReaderLimits;
+  /** Bytes of a body of a client that has not logged in. */
+  least(): number;
   isHost(domain: string): boolean;
   /** The limit that one more session of the address would exceed. Counts it if there is none. */
   enter(address: string): string | undefined;
@@ -41,6 +44,10 @@ export interface BoshParts {
   sidFor(random: string): string;
   /** The answer of the node that has the session. Returns undefined if no other node has it. */
   elsewhere(sid: string, request: BoshHttpRequest): Promise<BoshHttpAnswer> | undefined;
+  /** Whether another node may have the session. */
+  mayBeElsewhere(sid: string): boolean;
+  /** There is no memory for a body now; the client may repeat it. */
+  busy(): never;
 }
 
 /** Bytes of a body besides its payloads. */
@@ -55,6 +62,7 @@ interface Known {
 
 export class BoshService {
   readonly #parts: BoshParts;
+  readonly #memory = new BodyMemory();
   /** By sid, those that are over and may repeat answers included. */
   readonly #sessions = new Map<string, Known>();
   #kept = 0;
@@ -93,17 +101,39 @@ export class BoshService {
     this.#parts.leave(transport.remoteAddress);
   }
 
+  /** Collects the body of a request from this address. `announced`: its announced length, or 0. */
+  body(address: string, announced: number): BoshBody {
+    return new BoshBody(this.#memory, address, announced, this.#parts.least(), (bytes) => this.#mostOf(bytes));
+  }
+
+  /** How many bytes a body with this beginning may have. */
+  #mostOf(bytes: Buffer): number {
+    const sid = readWrapper(bytes)?.sid;
+    const known = sid === undefined ? undefined : this.#sessions.get(sid);
+    const isLarge =
+      known === undefined ? sid !== undefined && this.#parts.mayBeElsewhere(sid) : known.transport.isAdmitted;
+    return isLarge ? this.#parts.limits().stanzaBytes : this.#parts.least();
+  }
+
   async answer(request: BoshHttpRequest): Promise<BoshHttpAnswer> {
-    const attrs = readWrapper(request.body);
-    if (attrs === undefined) return answerOf(errorReply('bad-request', false));
-    if (attrs.sid === undefined) return this.#create(request, attrs);
-    return this.#answer(request, attrs, attrs.sid) ?? this.#parts.elsewhere(attrs.sid, request) ?? unknown();
+    const { body } = request;
+    if (body.isRefused || body.isTooLong) this.#parts.limitHit(body.isRefused ? 'bosh_bodies' : 'bosh_body');
+    if (body.isRefused) this.#parts.busy();
+    const attrs = readWrapper(body.bytes());
+    const found = attrs?.sid === undefined ? undefined : this.#answer(request, attrs, attrs.sid);
+    if (found !== undefined) return found;
+    if (attrs?.sid !== undefined) return this.#parts.elsewhere(attrs.sid, request) ?? over(body, unknown());
+    const answer = attrs === undefined ? answerOf(errorReply('bad-request', false)) : this.#create(request, attrs);
+    // What a session has been given, it releases itself.
+    if (!(answer instanceof Promise)) body.release();
+    return answer;
   }
 
   /** Answers a request that another node has forwarded. */
   async answerHere(request: BoshHttpRequest): Promise<BoshHttpAnswer> {
-    const attrs = readWrapper(request.body);
-    return (attrs?.sid === undefined ? undefined : this.#answer(request, attrs, attrs.sid)) ?? unknown();
+    const attrs = readWrapper(request.body.bytes());
+    const found = attrs?.sid === undefined ? undefined : this.#answer(request, attrs, attrs.sid);
+    return found ?? over(request.body, unknown());
   }
 
   /** Returns undefined if there is no such session here. */
@@ -113,24 +143,28 @@ export class BoshService {
   }
 
   async #answerIn({ transport, content }: Known, request: BoshHttpRequest, attrs: Attributes): Promise<BoshHttpAnswer> {
+    const { body } = request;
     // §19.1: the session goes on: anybody can send such a request.
-    if (transport.secure && !request.secure) return answerOf(errorReply('policy-violation', true));
+    if (transport.secure && !request.secure) return over(body, answerOf(errorReply('policy-violation', true)));
+    // §17.2.
+    if (body.isTooLong) return over(body, answerOf(transport.refuse('policy-violation'), content));
     const lang = attrs['xml:lang'] === transport.lang ? undefined : attrs['xml:lang'];
-    const read = this.#read(attrs, request.body, lang);
-    const reply = read === undefined ? transport.refuse() : await transport.request(read, request.gone);
-    return answerOf(reply, content);
+    const read = this.#read(attrs, body, lang);
+    if (read === undefined) return over(body, answerOf(transport.refuse('bad-request'), content));
+    return answerOf(await transport.request(read, request.gone), content);
   }
 
   /** §7. */
-  async #create(request: BoshHttpRequest, attrs: Attributes): Promise<BoshHttpAnswer> {
+  #create(request: BoshHttpRequest, attrs: Attributes): BoshHttpAnswer | Promise<BoshHttpAnswer> {
     const rid = readNumber(attrs.rid);
     const sid = this.#parts.sidFor(randomId());
     const agreed = rid === undefined ? undefined : agree(attrs, rid, sid, this.#parts.settings());
     const header: Attributes = { version: '1.0', ...headerOf(attrs) };
-    const first = this.#read(attrs, request.body, undefined);
     const refused = (condition: Condition) => answerOf(errorReply(condition, attrs.ver === undefined), agreed?.content);
-    const isMalformed = first?.payloads?.includes(request.body) ?? true;
-    if (agreed === undefined || first === undefined || isMalformed || !isKey(first.newKey))
+    if (request.body.isTooLong) return refused('policy-violation');
+    const first = this.#read(attrs, request.body, undefined);
+    const isReadable = first?.payloads !== undefined && !isMalformed(first.payloads);
+    if (agreed === undefined || first === undefined || !isReadable || !isKey(first.newKey))
       return refused('bad-request');
     if (this.#isStopped) return refused('system-shutdown');
     if (header.to === undefined || header.to === '') return refused('improper-addressing');
@@ -146,16 +180,17 @@ export class BoshService {
     this.#sessions.set(sid, { transport, content });
     this.#parts.connected(transport);
     const opens = { ...first, header, ack: undefined, pause: undefined };
-    return answerOf(await transport.request(opens, request.gone), content);
+    return transport.request(opens, request.gone).then((reply) => answerOf(reply, content));
   }
 
   /** Returns undefined if an attribute is malformed. */
-  #read(attrs: Attributes, body: Buffer, lang: string | undefined): BoshRequest | undefined {
+  #read(attrs: Attributes, body: BoshBody, lang: string | undefined): BoshRequest | undefined {
     const rid = readNumber(attrs.rid);
     const pause = readNumber(attrs.pause);
     if (rid === undefined || rid === 0 || (attrs.pause !== undefined && pause === undefined)) return undefined;
     const isRestart = ['true', '1'].includes(attrs[`${NS.xbosh} restart`] ?? '');
-    const payloads = this.#payloads(body, lang);
+    const payloads = this.#payloads(body.bytes(), lang);
+    body.drop();
     return {
       rid,
       ack: readNumber(attrs.ack),
@@ -165,7 +200,8 @@ export class BoshService {
       isTerminate: attrs.type === 'terminate',
       header: isRestart ? headerOf(attrs) : undefined,
       // XEP-0206 §5: elements that come with a restart are ignored.
-      payloads: isRestart ? payloads?.filter((payload) => payload === body) : payloads,
+      payloads: isRestart && payloads !== undefined && !isMalformed(payloads) ? [] : payloads,
+      release: () => body.release(),
     };
   }
 
@@ -173,14 +209,13 @@ export class BoshService {
    * Returns undefined if the body breaks XEP-0124 §6. What breaks XML is passed on as it is: the stream reads it with the
    * same reader, and ends with its error.
    */
-  #payloads(body: Buffer, lang: string | undefined): readonly Buffer[] | undefined {
+  #payloads(body: Buffer, lang: string | undefined): Payloads | undefined {
     try {
-      const payloads = readPayloads(body, this.#parts.limits(), lang)?.map((payload) => Buffer.from(payload));
-      const size = payloads?.reduce((sum, { length }) => sum + length, 0) ?? 0;
+      const payloads = readPayloads(body, this.#parts.limits(), lang);
       // The stream is charged for its payloads. References make them shorter.
-      return body.length > wrapperBytes + 4 * size ? undefined : payloads;
+      return payloads === undefined || body.length > wrapperBytes + 4 * payloads.size ? undefined : payloads;
     } catch (error) {
-      if (error instanceof XmlError) return [body];
+      if (error instanceof XmlError) return new Malformed(body);
       throw error;
     }
   }
@@ -194,6 +229,17 @@ export class BoshService {
       transport.forget();
     }
   }
+}
+
+/** A body that is no XML. */
+class Malformed extends Array<Buffer> {}
+
+const isMalformed = (payloads: Payloads): boolean => payloads instanceof Malformed;
+
+/** The answer to a request whose body no session has been given. */
+function over(body: BoshBody, answer: BoshHttpAnswer): BoshHttpAnswer {
+  body.release();
+  return answer;
 }
 
 /** §17.2. */

@@ -36,13 +36,20 @@ export interface BoshRequest {
   readonly isTerminate: boolean;
   /** XEP-0206 §5: attributes of a new stream header. */
   readonly header?: Attributes | undefined;
-  /** Elements, each on its own. Undefined if the `<body/>` is not in order. */
-  readonly payloads: readonly Buffer[] | undefined;
+  /** Undefined if the `<body/>` is not in order. */
+  readonly payloads: Payloads | undefined;
+  /** The payloads are not needed any more. May be called again. */
+  release?(): void;
+}
+
+/** Elements, each on its own. */
+export interface Payloads extends Iterable<Buffer> {
+  readonly length: number;
 }
 
 export interface SessionParts {
   now(): number;
-  /** The next request in order. */
+  /** The next request in order. It is released once its payloads have been taken. */
   take(request: BoshRequest): void;
   /** The output that waited is on its way. */
   drained(): void;
@@ -152,17 +159,18 @@ export class BoshSession {
   #arrived(slot: Slot): void {
     const { rid } = slot.request;
     const known = this.#slot(rid);
-    if (this.isOver) this.#afterEnd(slot);
-    else if (known !== undefined) this.#again(known, slot);
-    else if (rid < this.#next) this.#replay(slot);
-    else {
-      const fault = this.#excess(slot);
-      if (fault !== undefined) this.#refuse(slot, fault);
-      else {
-        this.#early.set(rid, slot);
-        this.#proceed();
-      }
+    const isNew = !this.isOver && known === undefined && rid >= this.#next;
+    const fault = isNew ? this.#excess(slot) : undefined;
+    if (isNew && fault === undefined) {
+      this.#early.set(rid, slot);
+      this.#proceed();
+      return;
     }
+    slot.request.release?.();
+    if (fault !== undefined) this.#refuse(slot, fault);
+    else if (this.isOver) this.#afterEnd(slot);
+    else if (known !== undefined) this.#again(known, slot);
+    else this.#replay(slot);
   }
 
   /** Whether a new request is one too many. */
@@ -234,6 +242,7 @@ export class BoshSession {
     const { request, at } = slot;
     const fault = this.#fault(slot);
     if (fault !== undefined) {
+      request.release?.();
       this.#refuse(slot, fault);
       return;
     }
@@ -396,6 +405,7 @@ export class BoshSession {
     const late = [...this.#early.values()].find(({ at }) => now - at >= Math.max(wait, inactivity));
     if (late !== undefined && !this.#isPaused) {
       this.#early.delete(late.request.rid);
+      late.request.release?.();
       this.#refuse(late, 'item-not-found');
       return false;
     }
@@ -452,6 +462,7 @@ export class BoshSession {
   #finish(): void {
     this.#overSince = this.#parts.now();
     this.#held = [];
+    for (const { request } of this.#early.values()) request.release?.();
     this.#early.clear();
     this.#out = [];
     this.#queued = 0;

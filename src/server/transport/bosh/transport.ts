@@ -46,6 +46,9 @@ export class BoshTransport implements Transport {
   /** Characters in #out. */
   #waiting = 0;
   #error: string | undefined;
+  /** Of the request that was taken last: what the stream has not taken. */
+  #rest: { readonly request: BoshRequest; readonly payloads: Iterator<Buffer> } | undefined;
+  #isPaused = false;
   #isOver = false;
 
   constructor(client: BoshClient, opening: BoshOpening, keeps: (more: number) => void) {
@@ -56,7 +59,11 @@ export class BoshTransport implements Transport {
       now: monotonic,
       take: (request) => this.#take(request),
       drained: () => this.reader.drained(),
-      lost: () => this.#close(),
+      lost: () => {
+        // A stream handles what was read before its connection was lost.
+        this.#takeRest(true);
+        this.#close();
+      },
       keeps,
     });
   }
@@ -74,9 +81,14 @@ export class BoshTransport implements Transport {
     return this.#session.request(request, gone);
   }
 
-  /** A request that cannot be read. */
-  refuse(): Reply {
-    return this.#session.refuse('bad-request');
+  /** A request that cannot be read, or is too long. */
+  refuse(condition: 'bad-request' | 'policy-violation'): Reply {
+    return this.#session.refuse(condition);
+  }
+
+  /** Whether the client has logged in. */
+  get isAdmitted(): boolean {
+    return this.reader.isAdmitted !== false;
   }
 
   /** Called once a second. Returns whether nothing is left of the session. */
@@ -89,14 +101,33 @@ export class BoshTransport implements Transport {
     this.#session.forget();
   }
 
-  #take({ header, payloads, isTerminate }: BoshRequest): void {
+  #take(request: BoshRequest): void {
+    const { header, payloads } = request;
     if (header !== undefined) {
       const open = el('open', { xmlns: NS.framing, ...this.#header, ...header });
       this.reader.received(Buffer.from(serialize(open)));
     }
     if (payloads!.length === 0) this.reader.alive?.();
-    for (const payload of payloads!) this.reader.received(payload);
-    if (isTerminate) this.reader.received(close);
+    this.#rest = { request, payloads: payloads![Symbol.iterator]() };
+    this.#takeRest();
+  }
+
+  /** Passes on what the stream will take now, or all. */
+  #takeRest(isLast = false): void {
+    const rest = this.#rest;
+    while (rest !== undefined && rest === this.#rest && (isLast || !this.#isPaused)) {
+      const { done, value } = rest.payloads.next();
+      if (done !== true) this.reader.received(value);
+      else {
+        this.#dropRest();
+        if (rest.request.isTerminate) this.reader.received(close);
+      }
+    }
+  }
+
+  #dropRest(): void {
+    this.#rest?.request.release?.();
+    this.#rest = undefined;
   }
 
   // --- Transport --------------------------------------------------------------------------------------------------
@@ -145,12 +176,16 @@ export class BoshTransport implements Transport {
   }
 
   pause(): void {
+    this.#isPaused = true;
     this.#session.pause();
   }
 
   resume(): void {
+    this.#isPaused = false;
     // One of the requests that waited may have to be answered before the client can make another.
     flushWithin(0, this);
+    this.#takeRest();
+    if (this.#isPaused) return;
     this.#session.resume();
   }
 
@@ -172,6 +207,7 @@ export class BoshTransport implements Transport {
     this.#isOver = true;
     this.#out = [];
     this.#waiting = 0;
+    this.#dropRest();
     setImmediate(() => this.reader.closed());
   }
 }

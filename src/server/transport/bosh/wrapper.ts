@@ -6,7 +6,7 @@
 import { NS } from '../../stanza/ns.js';
 import { countChildren, namespaceAt, nextChild } from '../../xml/content.js';
 import { type Attributes, el, escapeAttribute, serialize, XmlError } from '../../xml/element.js';
-import { type ReaderLimits, readElement, type TopLevel, XmlReader } from '../../xml/reader.js';
+import { type ChildIndex, type ReaderLimits, readElement, type TopLevel, XmlReader } from '../../xml/reader.js';
 
 /** The start tag alone: it is read before it is known whose request it is. */
 const tagLimits: ReaderLimits = { stanzaBytes: 8192, depth: 1, attributes: 40 };
@@ -39,23 +39,50 @@ function resolved(attrs: Readonly<Record<string, string>>): Attributes {
  * Returns the payloads, each with its own namespace and language. `lang` is the language of the `<body/>`, if it is not
  * that of the session. Returns undefined if there is text between them (§6). Throws XmlError.
  */
-export function readPayloads(bytes: Buffer, limits: ReaderLimits, lang: string | undefined): string[] | undefined {
+export function readPayloads(bytes: Buffer, limits: ReaderLimits, lang: string | undefined): BodyPayloads | undefined {
   const reader = new XmlReader('framed', limits);
   reader.push(bytes);
   const { content, children } = reader.next() as TopLevel;
-  const payloads: string[] = [];
+  const length = countChildren(children);
   let end = 0;
-  for (let at = 0; payloads.length < countChildren(children); at = nextChild(at)) {
+  let size = 0;
+  for (let at = 0, seen = 0; seen < length; at = nextChild(at), seen++) {
     const start = children[at]!;
     if (!isSpace(content, end, start)) return undefined;
     end = children[at + 1]!;
-    const payload = content.slice(start, end);
-    const nameEnd = 1 + children[at + 2]!;
-    const declared = namespaceAt(content, children, at);
-    // XEP-0206 §2: clients may write stanzas without their namespace. The reader has left no prefix on the payload.
-    payloads.push(inLanguage(declared === undefined ? insert(payload, nameEnd, 'xmlns', NS.client) : payload, lang));
+    size += end - start;
   }
-  return isSpace(content, end, content.length) ? payloads : undefined;
+  return isSpace(content, end, content.length) ? new BodyPayloads(content, children, lang, size) : undefined;
+}
+
+/** The payloads of a body, each made when it is wanted: there may be many. */
+export class BodyPayloads implements Iterable<Buffer> {
+  readonly #content: string;
+  readonly #children: ChildIndex;
+  readonly #lang: string | undefined;
+  readonly length: number;
+  /** Characters of all. */
+  readonly size: number;
+
+  constructor(content: string, children: ChildIndex, lang: string | undefined, size: number) {
+    this.#content = content;
+    this.#children = children;
+    this.#lang = lang;
+    this.length = countChildren(children);
+    this.size = size;
+  }
+
+  *[Symbol.iterator](): Iterator<Buffer> {
+    const children = this.#children;
+    for (let at = 0, seen = 0; seen < this.length; at = nextChild(at), seen++) {
+      const payload = this.#content.slice(children[at], children[at + 1]);
+      const nameEnd = 1 + children[at + 2]!;
+      const declared = namespaceAt(this.#content, children, at);
+      // XEP-0206 §2: clients may write stanzas without their namespace. The reader has left no prefix on the payload.
+      const named = declared === undefined ? insert(payload, nameEnd, 'xmlns', NS.client) : payload;
+      yield Buffer.from(inLanguage(named, this.#lang));
+    }
+  }
 }
 
 /** XML 1.0 §2.12: an element without a language has that of its parent. */
