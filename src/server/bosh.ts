@@ -1,7 +1,7 @@
 /** BOSH (XEP-0124) of this server: where it is served, to whom, and within which limits. */
 import { Jid } from './address/jid.js';
 import { sidAt } from './bosh-gateway.js';
-import { isAllowedOrigin } from './config/address.js';
+import { addressBlock, isAllowedOrigin } from './config/address.js';
 import type { Config } from './config/schema.js';
 import type { Membership } from './membership.js';
 import { HttpError } from './module/http.js';
@@ -41,6 +41,7 @@ export function openBosh({ config, host, enter, membership, ...parts }: BoshPart
         elements: stanza_elements * Math.max(1, Math.ceil(body_bytes / stanza_bytes)) + 1,
       };
     },
+    blockOf: addressBlock,
     least: () => unauthenticatedElements * config().limits.stanza_bytes_unauthenticated + wrapperBytes,
     mayBeElsewhere: (sid) => membership?.bosh.isElsewhere(sid) ?? false,
     busy: () => {

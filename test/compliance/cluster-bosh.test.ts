@@ -92,7 +92,7 @@ scenario('a large body comes to the other node; one that is too long ends the se
   const text = 'x'.repeat(200_000);
   const large = [1, 2, 3, 4].map((id) => message(juliet.jid, `${id}${text}`));
   await romeo.asks(1, {}, [...large, ping('1')].join(''));
-  for (const id of [1, 2, 3, 4]) await juliet.receivesFirst(`<message><body>${id}${text}</body></message>`);
+  for (const id of [1, 2, 3, 4]) await juliet.receivesFirst(`<message type='chat'><body>${id}${text}</body></message>`);
   const { attrs } = await romeo.asks(1, {}, `<x xmlns='y'>${'x'.repeat(2 ** 20)}</x>`.repeat(3));
   assert.deepEqual([attrs.type, attrs.condition], ['terminate', 'policy-violation']);
   assert.equal((await romeo.asks(0)).attrs.condition, 'item-not-found');

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { request } from 'node:http';
+import type { Socket } from 'node:net';
 import { type ClientOptions, WebSocket } from 'ws';
 import { NS } from '../../src/server/stanza/ns.js';
 import { overTcp, type Peer, type Stage, scenarioWith } from './dialogue.js';
@@ -221,19 +222,91 @@ scenario('§3.4: an invalid <open/> is answered with a stream error', async ({ c
   await early.receivesStreamError('bad-format');
 });
 
-scenario('§3.2: binary messages are refused', async ({ connect, stage }) => {
-  const ws = socket(stage);
-  await once(ws, 'open');
-  ws.send(Buffer.from(`<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`), { binary: true });
-  assert.equal(await closing(ws), 1003);
-  await greeted(() => connect({ transport: 'websocket' }));
-});
+/** A frame as a client masks it (RFC 6455 §5.2), with a mask of zeros. `first`: the bits before the length. */
+function frame(first: number, payload: string | Buffer, isMasked = true): Buffer {
+  const bytes = Buffer.from(payload);
+  const head = Buffer.from([first, (isMasked ? 0x80 : 0) | 126, bytes.length >> 8, bytes.length & 255]);
+  return Buffer.concat([head, isMasked ? Buffer.alloc(4) : Buffer.alloc(0), bytes]);
+}
 
-scenario('RFC 6455 §8.1: invalid UTF-8 is refused', async ({ stage }) => {
-  const ws = socket(stage);
-  await once(ws, 'open');
-  ws.send(Buffer.from([0x3c, 0xff, 0x3e]), { binary: false });
-  assert.equal(await closing(ws), 1007);
+/** Sends bytes below the frames. */
+function injects(ws: WebSocket, ...frames: Buffer[]): void {
+  const { _socket } = ws as unknown as { _socket: Socket };
+  for (const one of frames) _socket.write(one);
+}
+
+const presence = `<presence xmlns='${NS.client}'/>`;
+const small = { config: { limits: { stanza_bytes: 20_000 } } };
+const text = 0x81;
+const unfinished = 0x01;
+const continuation = 0x00;
+
+for (const [title, condition, code, frames] of [
+  ['§3.2: binary messages', 'bad-format', 1003, [frame(0x82, presence)]],
+  ['RFC 6455 §8.1: invalid UTF-8', 'not-well-formed', 1007, [frame(text, Buffer.from([0x3c, 0xff, 0x3e]))]],
+  [
+    'RFC 6455 §8.1: invalid UTF-8 over two fragments',
+    'not-well-formed',
+    1007,
+    [frame(unfinished, Buffer.from([0x3c, 0xe2])), frame(0x80, Buffer.from([0x3e]))],
+  ],
+  ['RFC 7692 §5: compressed messages, which were not agreed on', 'bad-format', 1002, [frame(0xc1, presence)]],
+  ['RFC 6455 §5.1: unmasked messages', 'bad-format', 1002, [frame(text, presence, false)]],
+  ['RFC 6455 §5.2: unknown opcodes', 'bad-format', 1002, [frame(0x83, presence)]],
+  ['RFC 6455 §5.4: a fragment of no message', 'bad-format', 1002, [frame(0x80, presence)]],
+  [
+    'RFC 6455 §5.4: a message within a message',
+    'bad-format',
+    1002,
+    [frame(unfinished, '<presence'), frame(text, presence)],
+  ],
+  ['RFC 6120 §4.9.3.14: a message that is too long', 'policy-violation', 1009, [frame(text, 'x'.repeat(20_001))]],
+  [
+    'RFC 6120 §4.9.3.14: fragments that are too long together',
+    'policy-violation',
+    1009,
+    [frame(unfinished, 'x'.repeat(15_000)), frame(continuation, 'x'.repeat(5001))],
+  ],
+  [
+    'RFC 6120 §4.9.3.14: fragments without end',
+    'policy-violation',
+    1008,
+    [frame(unfinished, '<'), ...Array.from({ length: 20_000 }, () => frame(continuation, ''))],
+  ],
+] as const)
+  scenario(`${title}: a stream error, <close/>, and the code`, small, async ({ actor, stage, server }) => {
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    for (const isEarly of [true, false]) {
+      const ws = socket(stage);
+      const messages: string[] = [];
+      ws.on('message', (data) => messages.push(String(data)));
+      const closed = closing(ws);
+      await once(ws, 'open');
+      ws.send(`<open xmlns='${NS.framing}' to='localhost' version='1.0'/>`);
+      if (!isEarly) while (messages.length < 2) await once(ws, 'message');
+      injects(ws, ...frames);
+      assert.equal(await closed, code);
+      // §3.6: what came before it is answered first.
+      assert.match(messages[0]!, /^<open /);
+      assert.match(messages.at(-2)!, new RegExp(`^<stream:error [^>]*><${condition} `));
+      assert.match(messages.at(-1)!, /^<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'\/>$/);
+    }
+    while (server.connections.websocket! > 0) await new Promise((resolve) => setImmediate(resolve));
+    await juliet.receivesNothing();
+  });
+
+scenario('what was sent before a message that is too long arrives; its sender is gone', small, async (scene) => {
+  const { actor } = scene;
+  const juliet = await actor('juliet@localhost/balcony', { presence: true });
+  const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket', presence: true });
+  await romeo.sends(`<presence to='${juliet.jid}'/>`);
+  await juliet.receives(`<presence from='${romeo.jid}'/>`);
+  const sent = [1, 2, 3].map((id) => `<message xmlns='${NS.client}' to='${juliet.jid}' id='${id}'/>`);
+  for (const one of [...sent, `<message xmlns='${NS.client}'><body>${'x'.repeat(20_000)}</body></message>`])
+    await romeo.sends(one);
+  await romeo.receivesStreamError('policy-violation');
+  for (const id of [1, 2, 3]) await juliet.receives(`<message id='${id}'/>`);
+  await juliet.receives(`<presence from='${romeo.jid}' type='unavailable'/>`);
 });
 
 scenario('RFC 6455 §5.4: fragments are reassembled', async ({ stage }) => {
@@ -256,7 +329,7 @@ scenario(
     await peer.receivesStreamError('policy-violation');
     const romeo = await actor('romeo@localhost/orchard', { transport: 'websocket' });
     await romeo.sends(`<message xmlns='${NS.client}'><body>${'x'.repeat(262_144)}</body></message>`);
-    await romeo.ends();
+    await romeo.receivesStreamError('policy-violation');
     const ws = socket(stage);
     await once(ws, 'open');
     ws.send('x'.repeat(200_000), { fin: false });

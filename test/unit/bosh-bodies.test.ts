@@ -61,13 +61,3 @@ test('the beginning of a long body says how long it may be', () => {
   announced.release();
   assert.equal(memory.total, 0);
 });
-
-test('addresses of one network share', () => {
-  const memory = new BodyMemory(10_000);
-  // Each alone could have so many.
-  const bodies = ['2001:db8::1', '2001:db8::2', '2001:db8::3'].map((it) => new BoshBody(memory, it, 0, 5000, unasked));
-  const taken = Array.from({ length: 9 }, (_, n) => bodies[n % 3]!.takes(chunk)).filter(Boolean);
-  assert.ok(taken.length <= 7 && memory.total <= 5000, `${taken.length}`);
-  for (const body of bodies) body.release();
-  assert.equal(memory.total, 0);
-});

@@ -8,6 +8,7 @@ import type { Backlog } from '../limits/backlog.js';
 import type { Shares } from '../limits/shares.js';
 import type { Maybe } from '../maybe.js';
 import { StanzaError, StreamError } from '../stanza/errors.js';
+import { NS } from '../stanza/ns.js';
 import { type ReaderLimits, type StreamItem, type StreamOpen, type TopLevel, XmlError } from '../xml/reader.js';
 import type { StreamCounts } from './counts.js';
 import type { OutputParts } from './output.js';
@@ -74,6 +75,18 @@ export interface Allowance {
 
 /** An element of this many times the largest size ends a shared stream too. */
 const skippedSizes = 16;
+
+/** RFC 5646 §4.4.1, in characters. */
+const longestLanguage = 35;
+
+/** Checks the names in a header. Returns its language, unless that is too long. Throws StreamError (RFC 6120 §4.8). */
+export function languageOf({ ns, name, defaultNs, attrs }: StreamOpen, contentNs: string): string | undefined {
+  if (ns !== NS.stream) throw new StreamError('invalid-namespace');
+  if (name !== 'stream') throw new StreamError('bad-format');
+  if (defaultNs !== contentNs) throw new StreamError('invalid-namespace');
+  const lang = attrs['xml:lang'];
+  return lang !== undefined && lang.length <= longestLanguage ? lang : undefined;
+}
 
 /** Throws StreamError if the header has no version (RFC 6120 §4.7.5): without one nothing can be negotiated. */
 export function demandVersion({ attrs: { version } }: StreamOpen): void {

@@ -251,6 +251,15 @@ export class Pipe {
       this.#hasEnded = true;
       if (!this.#isHeld) this.#relay.end();
     },
+    unreadable: ({ condition, text }) => {
+      // Whoever gets the session hears of the end of its connection.
+      if (this.#isHeld) {
+        this.#transport.end();
+        return;
+      }
+      this.#relay.close(true);
+      this.#sendEnd(new StreamError(condition, text));
+    },
     closed: () => {
       this.#isClosed = true;
       // The home says where the stream goes on: whoever has the session hears of its end.

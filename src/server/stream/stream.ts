@@ -14,11 +14,12 @@ import { NS } from '../stanza/ns.js';
 import type { Stanza } from '../stanza/stanza.js';
 import type { Transport, TransportReader } from '../transport/transport.js';
 import { type Element, elementOf, serialize } from '../xml/element.js';
-import { type StreamItem, type StreamOpen, type TopLevel, XmlReader } from '../xml/reader.js';
+import { type StreamItem, type StreamOpen, type TopLevel, type XmlError, XmlReader } from '../xml/reader.js';
 import { increment } from './counts.js';
 import { type Framing, framingOf } from './framing.js';
 import {
   type Allowance,
+  languageOf,
   mayStore,
   readerLimits,
   type StreamHandler,
@@ -29,15 +30,11 @@ import {
 import { countedAbove, Output, type Writer } from './output.js';
 import { Silence } from './silence.js';
 
-type Limits = Config['limits'];
-
 /** opening: waiting for the peer's header. closing: waiting for the peer's end. closed: the connection is closed. */
 export type StreamState = 'opening' | 'open' | 'closing' | 'closed';
 
 /** The socket is paused when the reader buffers more than this during a pending handler, in bytes. */
 const pauseAbove = 65_536;
-/** RFC 5646 §4.4.1, in characters. */
-const longestLanguage = 35;
 
 export class XmlStream implements TransportReader, Writer {
   readonly framing: Framing;
@@ -82,6 +79,8 @@ export class XmlStream implements TransportReader, Writer {
   #idle: (() => void) | undefined;
   /** The peer has ended its half and some of its elements are pending. */
   #ends = false;
+  /** Why the transport reads no more, if so. */
+  #unreadable: XmlError | undefined;
   /** The connection is closed. */
   #isCut = false;
 
@@ -160,6 +159,13 @@ export class XmlStream implements TransportReader, Writer {
       this.failed(error);
     }
     if (this.buckets.isOverdrawn) this.#throttle();
+  }
+
+  unreadable(error: XmlError): void {
+    this.#unreadable = error;
+    this.#reader.refuse(error);
+    if (this.#isOver) this.transport.end();
+    else if (!this.#busy && !this.#isFrozen) this.#goOn();
   }
 
   drained(): void {
@@ -294,9 +300,8 @@ export class XmlStream implements TransportReader, Writer {
   #hadItsTurn(since: number): boolean {
     const { elementsPerTurn } = this.framing;
     if (elementsPerTurn === 0) return this.#reader.buffered > 0 && monotonic() - since >= turnMs;
-    if (++this.#taken < elementsPerTurn) return false;
-    this.#taken = 0;
-    return true;
+    this.#taken = (this.#taken + 1) % elementsPerTurn;
+    return this.#taken === 0;
   }
 
   #goOn(): void {
@@ -384,7 +389,7 @@ export class XmlStream implements TransportReader, Writer {
     this.transport.resume();
   }
 
-  get #rate(): Limits['rate'] {
+  get #rate(): Config['limits']['rate'] {
     return this.#allowance.rate(this.#parts.config().limits);
   }
 
@@ -405,11 +410,7 @@ export class XmlStream implements TransportReader, Writer {
   /** RFC 6120 §4.7, §4.8. */
   #opened(header: StreamOpen): Maybe<void> {
     if (this.#state !== 'opening') throw new StreamError('bad-format', 'The stream is already open.');
-    if (header.ns !== NS.stream) throw new StreamError('invalid-namespace');
-    if (header.name !== 'stream') throw new StreamError('bad-format');
-    if (header.defaultNs !== this.#handler.ns) throw new StreamError('invalid-namespace');
-    const lang = header.attrs['xml:lang'];
-    this.lang = lang !== undefined && lang.length <= longestLanguage ? lang : undefined;
+    this.lang = languageOf(header, this.#handler.ns);
     this.#state = 'open';
     return this.#handler.opened(header);
   }
@@ -484,12 +485,10 @@ export class XmlStream implements TransportReader, Writer {
   get hasRoom(): boolean {
     return this.isEstablished && !this.#isCut && this.#output.hasRoom;
   }
-
   /** Unread bytes; 0 if there are few. */
   get unread(): number {
     return this.#output.unread;
   }
-
   /** Whether output is pending and the peer has read none of it for `ms`. */
   isStuck(now: number, ms: number): boolean {
     return this.#output.isStuck(now, ms);
@@ -527,6 +526,8 @@ export class XmlStream implements TransportReader, Writer {
     for (const chunk of rest) reader.received(chunk);
     if (this.#paused && reader.hasPaused !== true) this.transport.resume();
     if (this.#isCut) reader.closed();
+    else if (this.#unreadable !== undefined && reader.unreadable !== undefined) reader.unreadable(this.#unreadable);
+    else if (this.#unreadable !== undefined) this.transport.end();
     else if (this.#ends) reader.ended();
   }
 
@@ -548,7 +549,7 @@ export class XmlStream implements TransportReader, Writer {
     }
     if (this.#headerSent) for (const xml of this.framing.end(error?.toElements())) this.write(xml);
     this.#leave(most);
-    if (this.framing.closesHalf) this.transport.end();
+    if (this.framing.closesHalf || this.#unreadable !== undefined) this.transport.end();
     this.#handler.closed(error);
     if (this.#isCut) this.#finish();
   }

@@ -1,5 +1,6 @@
 /** A connection in the view of a stream: text in, text out. Hides TLS, WebSocket frames and flow control. */
 import type { TLSSocket } from 'node:tls';
+import type { XmlError } from '../xml/errors.js';
 
 /** Callbacks from a transport to its stream. */
 export interface TransportReader {
@@ -11,6 +12,11 @@ export interface TransportReader {
   drained(): void;
   /** The connection is closed. The last call, made once. */
   closed(): void;
+  /**
+   * What comes next cannot be read, and the transport reads no more. To be answered by `end`, after what was received
+   * has been handled.
+   */
+  unreadable?(error: XmlError): void;
   /** The peer has shown that it is there, and sent nothing. */
   alive?(): void;
   /** It has paused the transport and not resumed it yet. */

@@ -2,17 +2,42 @@
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
-import { type RawData, type WebSocket, WebSocketServer } from 'ws';
+import { type RawData, WebSocket, WebSocketServer, type Server as WsServer } from 'ws';
+import { XmlError, type XmlErrorCondition } from '../xml/errors.js';
 import { peerOf } from './peer.js';
 import { flushAbove, flushWithin, setFlush, silent, type Transport, type TransportReader } from './transport.js';
 
 const key = Symbol('transport');
-type Owned = WebSocket & { [key]?: WebSocketTransport };
+
+/** RFC 6455 §7.4.1. */
+const protocolError = 1002;
+const unsupportedData = 1003;
+
+/** The stream errors (RFC 6120 §4.9.3) of connections that are closed with these codes: the same as over TCP. */
+const reasons: Readonly<Record<number, readonly [condition: XmlErrorCondition, text: string]>> = {
+  [protocolError]: ['bad-format', 'not the WebSocket protocol'],
+  [unsupportedData]: ['bad-format', 'text messages only'],
+  1007: ['not-well-formed', 'invalid UTF-8'],
+  1008: ['policy-violation', 'too many fragments'],
+  1009: ['policy-violation', 'the message is too long'],
+};
+
+class Owned extends WebSocket {
+  [key]?: WebSocketTransport;
+
+  /** The package calls it with nothing but a code when the peer breaks the protocol: the stream is told first. */
+  override close(code?: number, reason?: string | Buffer): void {
+    const transport = this[key];
+    if (code !== undefined && reason === undefined && transport !== undefined) transport.fail(code);
+    else super.close(code, reason);
+  }
+}
 
 function onMessage(this: Owned, data: RawData, isBinary: boolean): void {
   const transport = this[key]!;
+  if (transport.hasFailed) return;
   // RFC 7395 §3.2: text only.
-  if (isBinary) transport.refuse(1003, 'text messages only');
+  if (isBinary) transport.fail(unsupportedData);
   else {
     setFlush();
     transport.reader.received(data as Buffer);
@@ -39,7 +64,7 @@ export type RefuseUpgrade = (request: IncomingMessage, socket: Socket, refusal: 
 
 /** Accepts HTTP upgrades. */
 export class WebSocketUpgrader {
-  readonly #server: WebSocketServer;
+  readonly #server: WsServer<typeof Owned>;
   readonly #refuse: RefuseUpgrade;
 
   constructor(maxMessageBytes: number, refuse: RefuseUpgrade) {
@@ -49,6 +74,7 @@ export class WebSocketUpgrader {
       // Decompression could expand small messages past all limits.
       perMessageDeflate: false,
       clientTracking: false,
+      WebSocket: Owned,
       maxPayload: maxMessageBytes,
       handleProtocols: (protocols) => (protocols.has('xmpp') ? 'xmpp' : false),
     });
@@ -88,8 +114,10 @@ export class WebSocketTransport implements Transport {
   #out: string[] = [];
   /** Characters in #out. */
   #waiting = 0;
+  /** What the connection is to be closed with. */
+  #code: number | undefined;
 
-  constructor(ws: WebSocket, socket: Socket) {
+  constructor(ws: Owned, socket: Socket) {
     this.#ws = ws;
     this.#socket = socket;
     const { address, loopback, secure } = peerOf(socket);
@@ -106,9 +134,20 @@ export class WebSocketTransport implements Transport {
     return this.#socket instanceof TLSSocket ? this.#socket : undefined;
   }
 
-  refuse(code: number, reason: string): void {
-    this.flush();
-    this.#ws.close(code, reason);
+  /** Whether nothing more is read. */
+  get hasFailed(): boolean {
+    return this.#code !== undefined;
+  }
+
+  /** Reads nothing more. The stream ends with an error, and then the connection with this code. */
+  fail(code: number): void {
+    if (this.hasFailed) return;
+    this.#code = code;
+    setFlush();
+    const [condition, text] = reasons[code] ?? reasons[protocolError]!;
+    // Another reader has no say in the stream.
+    if (this.reader.unreadable === undefined) this.end();
+    else this.reader.unreadable(new XmlError(condition, text));
   }
 
   write(text: string, patience = 0): void {
@@ -148,7 +187,7 @@ export class WebSocketTransport implements Transport {
 
   end(): void {
     this.flush();
-    this.#ws.close(1000);
+    this.#ws.close(this.#code ?? 1000, '');
   }
 
   destroy(): void {

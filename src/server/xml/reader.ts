@@ -39,6 +39,8 @@ export class XmlReader extends Scanner {
   private phase: number;
   private fresh = UNTOUCHED;
   private error: XmlError | undefined;
+  /** Thrown after what was pushed. */
+  private refusal: XmlError | undefined;
   /** The element that is being skipped, if any. */
   private skip: Skip | undefined;
   private headerName = '';
@@ -51,8 +53,14 @@ export class XmlReader extends Scanner {
 
   /** Takes ownership of a chunk until it has been consumed. Input after the end of the stream is ignored. */
   push(chunk: Buffer): void {
-    if (this.error !== undefined || this.phase === CLOSED || (chunk.length === 0 && !this.framed)) return;
+    const isOver = this.error !== undefined || this.refusal !== undefined || this.phase === CLOSED;
+    if (isOver || (chunk.length === 0 && !this.framed)) return;
     this.take(chunk, this.framed);
+  }
+
+  /** What follows cannot be read: `next` throws this error after the items that have been pushed. */
+  refuse(error: XmlError): void {
+    this.refusal ??= error;
   }
 
   /**
@@ -183,6 +191,7 @@ export class XmlReader extends Scanner {
           return this.scanNew();
       }
     }
+    if (this.refusal !== undefined) throw this.refusal;
     return undefined;
   }
 

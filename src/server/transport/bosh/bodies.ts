@@ -2,8 +2,6 @@
  * The bodies of requests while they are in memory: while they are read, and until the stream has taken what they carry.
  * How long one may be depends on whose it is, which its start tag says.
  */
-import { addressBlock } from '../../config/address.js';
-
 /** Bytes of all bodies. */
 const mostHeld = 2 ** 26;
 /** What a chunk takes besides its bytes: clients may send single bytes. */
@@ -47,6 +45,7 @@ export class BodyMemory {
 /** One body as it arrives. */
 export class BoshBody {
   readonly #memory: BodyMemory;
+  /** Of the client's network addresses. */
   readonly #block: string;
   readonly #announced: number;
   readonly #mostOf: (bytes: Buffer) => number;
@@ -64,15 +63,9 @@ export class BoshBody {
    * `announced`: the announced length, or 0. `least`: bytes that any body may have. `mostOf` gets a longer body's
    * beginning, and returns how many bytes this one may have.
    */
-  constructor(
-    memory: BodyMemory,
-    address: string,
-    announced: number,
-    least: number,
-    mostOf: (bytes: Buffer) => number,
-  ) {
+  constructor(memory: BodyMemory, block: string, announced: number, least: number, mostOf: (bytes: Buffer) => number) {
     this.#memory = memory;
-    this.#block = addressBlock(address);
+    this.#block = block;
     this.#announced = announced;
     this.#most = least;
     this.#mostOf = mostOf;

@@ -32,6 +32,8 @@ export interface BoshParts {
   settings(): BoshSettings;
   /** For a body; those for its payloads are the stream's. */
   limits(): ReaderLimits;
+  /** The block that a network address is counted under. */
+  blockOf(address: string): string;
   /** Bytes of a body of a client that has not logged in. */
   least(): number;
   isHost(domain: string): boolean;
@@ -103,7 +105,9 @@ export class BoshService {
 
   /** Collects the body of a request from this address. `announced`: its announced length, or 0. */
   body(address: string, announced: number): BoshBody {
-    return new BoshBody(this.#memory, address, announced, this.#parts.least(), (bytes) => this.#mostOf(bytes));
+    return new BoshBody(this.#memory, this.#parts.blockOf(address), announced, this.#parts.least(), (bytes) =>
+      this.#mostOf(bytes),
+    );
   }
 
   /** How many bytes a body with this beginning may have. */
