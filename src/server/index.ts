@@ -38,7 +38,7 @@ import { type ClusterOptions, Membership } from './membership.js';
 import { Metrics } from './metrics.js';
 import type { Host, ModuleDefinition, ModuleListener } from './module/index.js';
 import { NetworkLimits, networkShare } from './network-limits.js';
-import { nodeOfCluster, settingsOfAll } from './node-of-cluster.js';
+import { nodeOfCluster, settingsOfAll, sharedFolderOf } from './node-of-cluster.js';
 import { Nodes } from './nodes.js';
 import { exportOf } from './portable/export.js';
 import { portableAnswers } from './portable/home.js';
@@ -370,6 +370,7 @@ class WaxwingServer implements Server {
       hosts: this.#hosts,
       version: this.version,
       settings: settingsOfAll(this.config),
+      folder: this.#options.blobs === undefined ? sharedFolderOf(this.config) : undefined,
       lost: () => this.#returns.begin(),
       log: this.logs.area('cluster'),
       sessions: () => this.#streamSessions,

@@ -25,6 +25,7 @@ import { Forwarding } from './routing/forwarding.js';
 import type { LocalHost } from './routing/host.js';
 import type { Receipt } from './routing/link.js';
 import type { Destination, Router } from './routing/router.js';
+import { demandSharedFolder } from './shared-folder.js';
 import { idsEnd, idsFrom, setNode } from './stanza/ids.js';
 import type { Stanza } from './stanza/stanza.js';
 import { Gateway, type GatewayParts } from './stream/c2s/gateway.js';
@@ -55,6 +56,8 @@ export interface ClusterOptions {
 export interface MembershipParts {
   /** What has to be alike at all nodes, by the name of its setting. */
   readonly settings: Readonly<Record<string, string>>;
+  /** Of uploaded files, if they are in one that all nodes have to share. */
+  readonly folder: string | undefined;
   readonly storage: Storage;
   readonly router: Router;
   readonly hosts: ReadonlyMap<string, LocalHost>;
@@ -184,6 +187,7 @@ export class Membership {
     try {
       // Before the storage ends the epoch of a node of this name.
       await door.check(await new ViewStore(parts.storage).read());
+      if (parts.folder !== undefined) await demandSharedFolder(parts.folder, parts.storage);
       return await Membership.#join(options, parts, door);
     } catch (error) {
       door.close();

@@ -2,6 +2,7 @@
 import { TlsNetwork } from './cluster/tls-network.js';
 import { parseListenAddress } from './config/address.js';
 import { readProof } from './config/cluster.js';
+import { isEnabled } from './config/load.js';
 import type { Config } from './config/schema.js';
 import { ListenError } from './listeners.js';
 import type { Logs } from './logging.js';
@@ -39,3 +40,7 @@ export const settingsOfAll = ({ hosts, components }: Config): Readonly<Record<st
   hosts: Object.keys(hosts).sort().join(' '),
   components: Object.keys(components).sort().join(' '),
 });
+
+/** The folder of uploaded files, which has to be one at all nodes. Undefined if there are none. */
+export const sharedFolderOf = (config: Config): string | undefined =>
+  isEnabled(config, 'upload') && config.storage.files.driver === 'folder' ? config.storage.files.folder : undefined;

@@ -286,7 +286,7 @@ for (const [title, condition, code, frames] of [
       if (!isEarly) while (messages.length < 2) await once(ws, 'message');
       injects(ws, ...frames);
       assert.equal(await closed, code);
-      // §3.6: what came before it is answered first.
+      // §3.6: earlier messages are answered first.
       assert.match(messages[0]!, /^<open /);
       assert.match(messages.at(-2)!, new RegExp(`^<stream:error [^>]*><${condition} `));
       assert.match(messages.at(-1)!, /^<close xmlns='urn:ietf:params:xml:ns:xmpp-framing'\/>$/);

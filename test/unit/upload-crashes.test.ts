@@ -74,7 +74,7 @@ test('after each number of writes', async () => {
       const before = ending(stores, uploaded);
       const upload = async () => {
         await before.contents.put(id, content(), 3);
-        return new AccountFiles(host, config, before).store(owner, slot);
+        return new AccountFiles(host, config, before).store(owner, slot, false);
       };
       const isStored = await upload().then(
         (refused) => refused === null,

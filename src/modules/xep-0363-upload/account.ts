@@ -34,10 +34,10 @@ export const claiming = defineQuestion<{ slot: Slot; begins: boolean }, Refusal 
   given: z.object({ slot: slotSchema, begins: z.boolean() }),
   answer: refusal.nullable(),
 });
-/** The content of a file is durable. */
-export const storing = defineQuestion<Slot, Refusal | null>({
+/** The content of a file is durable. `isFound`: it was there already, from this or another upload. */
+export const storing = defineQuestion<{ slot: Slot; isFound: boolean }, Refusal | null>({
   name: 'upload.storing',
-  given: slotSchema,
+  given: z.object({ slot: slotSchema, isFound: z.boolean() }),
   answer: refusal.nullable(),
 });
 /** An upload has failed: its slot can be used again. */
@@ -61,6 +61,9 @@ const bucketOf = (purpose: Purpose): Bucket => (purpose === 'ephemeral' ? 'messa
 interface Usage extends Record<Bucket, number> {
   files: number;
 }
+
+/** How long an upload may take between its content and its record, in ms: its node asks once, and waits for the answer. */
+const recordMs = 15_000;
 
 interface Claim {
   readonly bucket: Bucket;
@@ -94,6 +97,8 @@ export class AccountFiles {
   readonly #usages = new Recent<Usage>(mostCached);
   /** By owner and id; those that have ended are removed when the owner is next asked about, and by `tidy`. */
   readonly #claims = new Map<string, Map<string, Claim>>();
+  /** Uploads that have begun and not ended, by id: how many, until when at most, and who waits for the others. */
+  readonly #running = new Map<string, { count: number; until: number; ended: (() => void)[] }>();
 
   constructor(host: Host, config: Settings, stores: FileStores) {
     this.#host = host;
@@ -129,6 +134,7 @@ export class AccountFiles {
       const until = monotonic() + (begins ? upload_seconds : slot_seconds) * 1000;
       claims.set(slot.id, { bucket: bucketOf(slot.purpose), size: slot.size, until });
       this.#claims.set(owner.bare, claims);
+      if (begins) this.#begun(slot.id, until);
       return null;
     });
   }
@@ -190,8 +196,44 @@ export class AccountFiles {
     return undefined;
   }
 
-  /** Makes a stored content a file of the account. */
-  store(owner: Jid, slot: Slot): Promise<Refusal | null> {
+  #begun(id: string, until: number): void {
+    const running = this.#running.get(id) ?? { count: 0, until, ended: [] };
+    this.#running.set(id, { ...running, count: running.count + 1, until });
+  }
+
+  #ended(id: string): void {
+    const running = this.#running.get(id);
+    if (running === undefined) return;
+    running.count--;
+    if (running.count > 1) return;
+    if (running.count === 0) this.#running.delete(id);
+    for (const go of running.ended.splice(0)) go();
+  }
+
+  /** Resolves once no other upload of the slot is running that may have written its content. */
+  async #whenAlone(id: string): Promise<void> {
+    const running = this.#running.get(id);
+    if (running === undefined || running.count < 2) return;
+    // If its node has stopped, the content is nobody's.
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, recordMs).unref();
+      running.ended.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  /** Makes a stored content a file of the account. If it was found, an upload at another node may be about to do so. */
+  async store(owner: Jid, slot: Slot, isFound: boolean): Promise<Refusal | null> {
+    if (isFound) await this.#whenAlone(slot.id);
+    const refused = await this.#record(owner, slot);
+    // A failed one is released.
+    if (refused === null) this.#ended(slot.id);
+    return refused;
+  }
+
+  #record(owner: Jid, slot: Slot): Promise<Refusal | null> {
     return this.#serial.run(owner.bare, async () => {
       const { bare } = owner;
       if (!(await this.#host.accounts.exists(bare))) return { kind: 'gone' };
@@ -229,6 +271,7 @@ export class AccountFiles {
 
   /** The slot of a failed upload can be used again until it expires. */
   release({ bare }: Jid, { id, until }: Slot): void {
+    this.#ended(id);
     const claims = this.#claims.get(bare);
     const claim = claims?.get(id);
     if (claim === undefined) return;
@@ -292,8 +335,10 @@ export class AccountFiles {
     };
   }
 
-  /** Drops ended claims. */
+  /** Drops ended claims, and uploads whose nodes have stopped. */
   tidy(): void {
+    const now = monotonic();
+    for (const [id, { until }] of this.#running) if (until <= now) this.#running.delete(id);
     for (const owner of this.#claims.keys()) if (this.#claimsOf(owner).size === 0) this.#claims.delete(owner);
   }
 

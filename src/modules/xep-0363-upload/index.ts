@@ -185,7 +185,7 @@ export default defineModule({
       http('PUT', path, put, { below: true, body: 'stream', cors }),
       http('GET', path, get, { below: true, cors: { ...cors, exposed: ['Content-Range', 'Content-Disposition'] } }),
       answers(claiming, ({ slot, begins }, owner) => account.claim(owner, slot, begins)),
-      answers(storing, (slot, owner) => account.store(owner, slot)),
+      answers(storing, ({ slot, isFound }, owner) => account.store(owner, slot, isFound)),
       answers(releasing, (slot, owner) => {
         account.release(owner, slot);
         return null;

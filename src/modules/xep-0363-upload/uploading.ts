@@ -116,13 +116,15 @@ export function uploading({ host, config, shared, contents, log, stored }: Uploa
   };
 
   const fill = async (home: Host, owner: Jid, slot: Slot, { stream }: HttpRequest): Promise<void> => {
+    let isFound = false;
     try {
       await contents.put(slot.id, stream, slot.size, storedHeaders(inertHeaders(slot.name, slot.type)));
     } catch (error) {
-      // A complete content without a record is from a node that stopped in between.
+      // A complete content without a record is from an upload at another node, or from a node that stopped in between.
       if (!(error instanceof BlobExists) || (await contents.stat(slot.id))?.size !== slot.size) throw error;
+      isFound = true;
     }
-    const refused = await home.askHome(storing, owner, slot);
+    const refused = await home.askHome(storing, owner, { slot, isFound });
     if (refused === null) return;
     if (refused.kind !== 'stored') {
       await home.askHome(deleting, owner, { ids: [slot.id] });
