@@ -94,9 +94,14 @@ const usual = {
   storage: { low_space_bytes: 0 },
   log: { level: 'error' },
   modules: { proxy65: { listen: ['127.0.0.1:0'] } },
-  // A client whose connections are cut is gone soon, and one on a busy machine is not.
-  ...(usualTransport === 'bosh' && { http: { bosh: { inactivity_seconds: 10, polling_seconds: 0 } } }),
 };
+
+/** A client whose connections are cut is gone soon, and one on a busy machine is not. */
+const overBosh = { http: { bosh: { inactivity_seconds: 10, polling_seconds: 0 } } };
+
+/** The configuration of a scenario. Clients that name no transport use BOSH if WAXWING_TRANSPORT says so. */
+const configOf = ({ config = {}, transport = usualTransport }: ScenarioOptions) =>
+  usualTransport === 'bosh' && transport === 'bosh' ? merged(overBosh, config) : config;
 
 // ---------------------------------------------------------------------------------------------------------------
 // Scenarios
@@ -129,7 +134,10 @@ export interface ScenarioOptions {
   readonly errors?: boolean;
 }
 
-/** About connections of TCP, or what is sent over them as it stands. */
+/**
+ * About connections of TCP, or what is sent over them as it stands: over BOSH a client that is cut counts as connected for a
+ * while, what it has sent last may not have left, and one that reads nothing asks for nothing.
+ */
 export const overTcp: ScenarioOptions = { transport: 'tcp' };
 
 /** About the end of a process, and what the next one finds; or about its files. */
@@ -231,7 +239,8 @@ async function closeStages(): Promise<void> {
   await Promise.all(tlsNetworks.splice(0).map((network) => network.close()));
 }
 
-async function stageFor(options: ScenarioOptions): Promise<Stage> {
+async function stageFor(given: ScenarioOptions): Promise<Stage> {
+  const options = { ...given, config: configOf(given) };
   if (
     options.storage !== undefined ||
     options.blobs !== undefined ||
@@ -243,7 +252,7 @@ async function stageFor(options: ScenarioOptions): Promise<Stage> {
     own.push(stage);
     return stage;
   }
-  const key = JSON.stringify([options.config ?? {}, options.nodes ?? nodesOfAll, isOnS3 && options.isOnFiles === true]);
+  const key = JSON.stringify([options.config, options.nodes ?? nodesOfAll, isOnS3 && options.isOnFiles === true]);
   let stage = stages.get(key);
   if (stage === undefined) stages.set(key, (stage = Stage.open(options)));
   return stage;

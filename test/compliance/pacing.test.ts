@@ -499,7 +499,7 @@ const tight = {
 
 scenario(
   'one budget: the longest queues of clients that read nothing are dropped first',
-  { ...tight, alone: true },
+  { ...tight, ...overTcp, alone: true },
   async (scene) => {
     const { actor, server } = scene;
     const romeo = await actor('romeo@localhost/orchard');

@@ -11,6 +11,7 @@ import {
   base64,
   hits,
   isHit,
+  overTcp,
   password,
   type ScenarioOptions,
   type Scene,
@@ -33,7 +34,8 @@ function scenario(
   ...rest: [ScenarioOptions, (scene: Scene) => Promise<void>] | [(scene: Scene) => Promise<void>]
 ) {
   const [options, play] = rest.length === 1 ? [{}, rest[0]] : rest;
-  usualScenario(title, options, async (scene) => {
+  // The terms of sessions are the usual ones.
+  usualScenario(title, { ...overTcp, ...options }, async (scene) => {
     try {
       await play(scene);
     } finally {

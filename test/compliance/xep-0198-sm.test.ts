@@ -442,7 +442,7 @@ const slowRequest = `<iq type='set' id='slow'><query xmlns='urn:example:slow'/><
 
 scenario(
   '§5: a session whose handler never completes is given up, and another one is bound',
-  { ...slowModule(), config: { limits: { login_deadline_seconds: 2 } } },
+  { ...slowModule(), ...overTcp, config: { limits: { login_deadline_seconds: 2 } } },
   async (scene) => {
     const juliet = await scene.actor('juliet@localhost/balcony', { presence: true });
     const id = await enables(juliet);
@@ -575,7 +575,7 @@ for (const [title, attributes, end] of [
   ['a lost connection', '', async (peer: Peer) => peer.cut()],
   ['a closed stream', `resume='true'`, async (peer: Peer) => peer.closes()],
 ] as const) {
-  scenario(`§4: ${title} loses no unacknowledged message`, async ({ actor }) => {
+  scenario(`§4: ${title} loses no unacknowledged message`, overTcp, async ({ actor }) => {
     const romeo = await actor('romeo@localhost/orchard');
     const juliet = await actor('juliet@localhost/balcony', { presence: true });
     await enables(juliet, attributes);
@@ -827,7 +827,7 @@ scenario('§5: a hibernating session ends when its resource is bound again', asy
 
 // --- restarts -----------------------------------------------------------------------------------------------------------------
 
-scenario('a session is resumed after a restart of the server', { alone: true }, async (scene) => {
+scenario('a session is resumed after a restart of the server', { ...overTcp, alone: true }, async (scene) => {
   const { actor, stage } = scene;
   const romeo = await actor('romeo@localhost/orchard', { presence: true });
   const juliet = await actor('juliet@localhost/balcony', { presence: true });

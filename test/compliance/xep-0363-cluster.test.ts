@@ -12,7 +12,7 @@ import { MemoryStorage } from '../../src/storage/memory.js';
 import { type ScenarioOptions, type Scene, scenario } from './dialogue.js';
 import { answerTo, asks, begins, refused, slotOf, slotRequest } from './files.js';
 
-const two: ScenarioOptions = { nodes: 2 };
+const two: ScenarioOptions = { nodes: 2, isOnFiles: true };
 const size = 400_000;
 const content = (letter: string): Buffer => Buffer.alloc(size, letter);
 const idOf = (path: string): string => /\/upload\/([0-9a-f]{32})/.exec(path)![1]!;
