@@ -69,6 +69,9 @@ export class Engines {
       guard: (attempt, isLong) => breaker.run(attempt, isLong ? isLongWork : light),
       warn: (message, error) => log.warn({ err: error }, message),
       unreachable: (error) => breaker.trip(error),
+      demandWorking: () => {
+        if (breaker.state.isOpen) throw new StorageError('busy', reasons.open);
+      },
     });
     return this.#blobs;
   }

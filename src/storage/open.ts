@@ -22,7 +22,7 @@ export interface OpenOptions {
   readonly guard?: ((driver: Driver, storage: Storage) => Storage) | undefined;
 }
 
-export interface OpenBlobsOptions extends Pick<S3Guards, 'guard' | 'warn' | 'unreachable'> {
+export interface OpenBlobsOptions extends S3Guards {
   /** Resolves with the id of the server, which its nodes share. */
   readonly serverId: () => Promise<string>;
 }

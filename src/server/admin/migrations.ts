@@ -20,7 +20,7 @@ export const migrate = localCommand({
   name: 'storage migrate',
   summary: 'Copies all data from one storage to another, such as from SQLite to another driver',
   details:
-    'The server must not be running, and the target must be empty. A storage is named by its driver, with the settings that the configuration has for it (sqlite), by a SQLite file (sqlite:FILE), or by another configuration (FILE.toml): then it is all storage of that configuration. If the command is interrupted, call it again: it continues where it was. A server refuses to start with a target that is not complete. At the end the number of records and bytes of every owner in every store is compared. The source is not changed. Uploaded files are not part of a storage: the command says which folder to copy, if any.',
+    'The server must not be running, and the target must be empty. A storage is named by its driver, with the settings that the configuration has for it (sqlite), by a SQLite file (sqlite:FILE), or by another configuration (FILE.toml): then it is all storage of that configuration. If the command is interrupted, call it again: it continues where it was. A server refuses to start with a target that is not complete. At the end the number of records and bytes of every owner in every store is compared. The source is not changed. Uploaded files are not part of a storage: the command says what to copy, if anything.',
   parameters: {
     from: { ...place, description: 'The storage to copy.' },
     to: { ...place, description: 'The storage to copy to.' },
@@ -77,7 +77,7 @@ export const migrate = localCommand({
     const folders =
       files.from === files.to
         ? `Uploaded files stay in ${files.from}.`
-        : `Uploaded files are not copied: copy the folder ${files.from} to ${files.to}.`;
+        : `Uploaded files are not copied: copy ${files.from} to ${files.to}.`;
     return [
       columns(rows, ['STORE', 'SHAPE', 'OWNERS', 'RECORDS', 'SIZE']),
       ...(unread.length === 0 ? [] : ['', 'Damaged in the source, and not copied:', ...unread]),
@@ -106,7 +106,7 @@ function progressText({ phase, store, done, total, records }: MigrationReport): 
 interface NamedStorage {
   /** Describes it; equal for equal storages. */
   readonly place: string;
-  /** Folder of uploaded files. */
+  /** Folder or bucket of uploaded files. */
   readonly files: string;
   /** Rejects with CommandError if there is nothing to copy. */
   demandPresent(): Promise<void>;
@@ -131,14 +131,15 @@ async function storageNamed(terminal: Terminal, text: string): Promise<NamedStor
     database === undefined
       ? chosen
       : { ...chosen, storage: { ...chosen.storage, sqlite: { ...chosen.storage.sqlite, file: resolve(database) } } };
-  const { driver, stores, sqlite, files } = used.storage;
+  const { driver, stores, sqlite, files, s3 } = used.storage;
   const drivers = [...new Set([driver, ...Object.values(stores)])];
   if (drivers.includes('memory')) throw new CommandError('usage', 'data in memory cannot be copied');
   const { existsSync, mkdirSync } = await import('node:fs');
   const { dirname } = await import('node:path');
   return {
     place: drivers.map((name) => (name === 'sqlite' ? sqlite.file : name)).join(' and '),
-    files: files.folder,
+    files:
+      files.driver === 's3' ? `the S3 bucket ${s3.bucket} (${s3.prefix || 'all of it'})` : `the folder ${files.folder}`,
     async demandPresent() {
       if (drivers.includes('sqlite') && !existsSync(sqlite.file))
         throw new CommandError('failed', `${sqlite.file} does not exist`);

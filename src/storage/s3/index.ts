@@ -39,6 +39,8 @@ export interface S3Options {
   readonly encryption?: Encryption | undefined;
   /** Whether the store checks what it gets by a checksum. Default: true. */
   readonly hasChecksums?: boolean | undefined;
+  /** Throws StorageError if the store is known not to work. */
+  readonly demandWorking?: (() => void) | undefined;
   /** Bytes of a part of a large content. Default: 8 MiB. */
   readonly partBytes?: number | undefined;
   /** Bytes of parts in memory, of all uploads. Default: 64 MiB. */
@@ -280,8 +282,8 @@ class S3Blobs implements BlobStore {
 
   /** A bucket has no end. Rejects if nothing could be stored now. */
   async free(): Promise<undefined> {
+    this.#context.options.demandWorking?.();
     await this.#context.ready();
-    await this.#context.options.client.guard?.(async () => {}, false);
   }
 
   /** Throws TypeError for a key that is not one of ours. */

@@ -27,7 +27,7 @@ const note = 'The server with this id keeps its files here. Others are refused.'
 
 /** Claims the prefix, or finds that it is ours. Rejects with StorageError: 'locked' if it belongs to another server. */
 export async function claim(client: Client, prefix: string, { id }: Ownership): Promise<Found> {
-  const key = `${prefix}${markerName}`;
+  const key = keyOf(prefix);
   const body = Buffer.from(`${JSON.stringify({ server: id, note } satisfies Marker)}\n`);
   const put = (headers: Readonly<Record<string, string>>, expected: readonly number[]) =>
     client.ask({
@@ -37,14 +37,14 @@ export async function claim(client: Client, prefix: string, { id }: Ownership): 
       body: { content: inMemory([body], body.length), isStream: false },
       expected,
     });
-  let owner = await read(client, key);
+  let owner = await readOwner(client, prefix);
   if (owner === undefined) {
     await put({ 'if-none-match': '*' }, [412, 501]);
-    owner = await read(client, key);
+    owner = await readOwner(client, prefix);
   }
   if (owner === undefined) {
     await put({}, []);
-    owner = await read(client, key);
+    owner = await readOwner(client, prefix);
   }
   if (owner !== id)
     throw new StorageError(
@@ -59,12 +59,14 @@ export async function claim(client: Client, prefix: string, { id }: Ownership): 
 
 /** Whether the store answers, for a breaker. */
 export async function answers(client: Client, prefix: string): Promise<void> {
-  await client.ask({ method: 'HEAD', key: `${prefix}${markerName}`, expected: [404] });
+  await client.ask({ method: 'HEAD', key: keyOf(prefix), expected: [404] });
 }
 
-/** The owner; empty if the object cannot be understood, undefined if there is none. */
-async function read(client: Client, key: string): Promise<string | undefined> {
-  const { status, text, headers } = await client.ask({ method: 'GET', key, expected: [404] });
+const keyOf = (prefix: string): string => `${prefix}${markerName}`;
+
+/** Whose the prefix is; empty if the object cannot be understood, undefined if there is none. */
+export async function readOwner(client: Client, prefix: string): Promise<string | undefined> {
+  const { status, text, headers } = await client.ask({ method: 'GET', key: keyOf(prefix), expected: [404] });
   if (status === 404) {
     if (text.includes('<Code>NoSuchKey</Code>')) return undefined;
     throw new StorageError(

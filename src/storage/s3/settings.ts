@@ -28,15 +28,16 @@ export interface Settings {
 }
 
 /** What surrounds the driver. */
-export type Guards = Pick<ClientOptions, 'guard' | 'warn'> & Pick<S3Options, 'unreachable'>;
+export type Guards = Pick<ClientOptions, 'guard' | 'warn'> & Pick<S3Options, 'unreachable' | 'demandWorking'>;
 
 /** Opens the configured bucket. Rejects with StorageError. */
 export async function openConfigured(
   settings: Settings,
-  { guard, warn, unreachable, ownership }: Guards & Pick<S3Options, 'ownership'>,
+  { guard, warn, unreachable, demandWorking, ownership }: Guards & Pick<S3Options, 'ownership'>,
 ): Promise<S3Storage> {
   const options = await optionsOf(settings);
-  return openS3({ ...options, client: { ...options.client, guard, warn }, ownership, unreachable });
+  const client = { ...options.client, guard, warn };
+  return openS3({ ...options, client, ownership, unreachable, demandWorking });
 }
 
 /** Rejects with StorageError if a file cannot be read, or there is no key. */

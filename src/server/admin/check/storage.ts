@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { megabytes } from '../../words.js';
 import type { Finding, Subject } from './finding.js';
 import { checkPostgresql } from './postgresql.js';
+import { checkS3 } from './s3.js';
 
 /** Larger databases are only read completely with --full, in bytes. */
 const quicklyRead = 256e6;
@@ -26,7 +27,8 @@ export async function checkStorage({ config, running, full }: Subject): Promise<
     });
   }
   const isBroken = findings.some(({ level }) => level === 'error');
-  if (!isBroken) findings.push(...(await filesFolder(config.storage.files.folder, config.data)));
+  if (config.storage.files.driver === 's3') findings.push(...(await checkS3(config.storage.s3)));
+  else if (!isBroken) findings.push(...(await filesFolder(config.storage.files.folder, config.data)));
   if (isOnPostgresql) findings.push(...(await checkPostgresql(postgresql)));
   return isOnDisk && !isBroken
     ? [
