@@ -164,7 +164,7 @@ export class S3Store {
 
   #list(query: URLSearchParams, response: ServerResponse): unknown {
     const prefix = query.get('prefix') ?? '';
-    const after = query.get('start-after') ?? '';
+    const after = query.get('continuation-token') ?? query.get('start-after') ?? '';
     const found = new Map<string, string>();
     for (const key of [...this.objects.keys()].sort()) {
       if (!key.startsWith(prefix) || key <= after) continue;
@@ -180,9 +180,13 @@ export class S3Store {
         );
     }
     const most = Number(query.get('max-keys') ?? 1000);
-    const page = [...found.values()].slice(0, most);
-    const isTruncated = `<IsTruncated>${found.size > most}</IsTruncated>`;
-    return response.end(`<ListBucketResult>${isTruncated}${page.join('')}</ListBucketResult>`);
+    const page = [...found].slice(0, most);
+    const isTruncated = found.size > most;
+    const next = isTruncated ? `<NextContinuationToken>${page.at(-1)![0]}</NextContinuationToken>` : '';
+    const entries = page.map(([, entry]) => entry).join('');
+    return response.end(
+      `<ListBucketResult><IsTruncated>${isTruncated}</IsTruncated>${next}${entries}</ListBucketResult>`,
+    );
   }
 
   #listUploads(query: URLSearchParams, response: ServerResponse): unknown {

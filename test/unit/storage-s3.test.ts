@@ -311,7 +311,7 @@ test('a bucket that lists for ever is given up', async () => {
   const { store, blobs } = await place();
   let listed = 0;
   const page = (key: string) =>
-    `<ListBucketResult><IsTruncated>true</IsTruncated><Contents><Key>${key}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00Z</LastModified></Contents></ListBucketResult>`;
+    `<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>${key}</NextContinuationToken><Contents><Key>${key}</Key><Size>1</Size><LastModified>2026-01-01T00:00:00Z</LastModified></Contents></ListBucketResult>`;
   store.fault = ({ query }, _, response) => {
     if (!query.has('list-type')) return;
     response.end(page(`waxwing/upload/contents/Z${String(++listed).padStart(9, '0')}`));
@@ -325,6 +325,12 @@ test('a bucket that lists for ever is given up', async () => {
     return true;
   };
   await assert.rejects(blobs.list({ limit: 10 }), failsWith('corrupt', /does not go on/));
+  store.fault = ({ query }, _, response) => {
+    if (!query.has('list-type')) return;
+    response.end('<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>');
+    return true;
+  };
+  await assert.rejects(blobs.list({ limit: 10 }), failsWith('corrupt', /does not go on/));
   for (const text of ['', 'no XML', '<a><b></a>', '<ListBucketResult>', 'x'.repeat(5_000_000)]) {
     store.fault = (_, __, response) => {
       response.end(text);
@@ -332,6 +338,22 @@ test('a bucket that lists for ever is given up', async () => {
     };
     await assert.rejects(blobs.list({ limit: 10 }), StorageError, text.slice(0, 20));
   }
+});
+
+test('objects of others, and those of stores below, are passed over', async () => {
+  const { store, blobs } = await place();
+  const theirs = { content: Buffer.from('x'), at: 0, headers: {} };
+  for (let n = 0; n < 1500; n++) store.objects.set(`waxwing/upload/contents/Photo ${n}.jpg`, theirs);
+  for (let n = 0; n < 50; n++) store.objects.set(`waxwing/upload/contents/b${n}/x`, theirs);
+  for (const key of ['a', 'b7a', 'c']) await blobs.put(key, stream(key), key.length);
+  const keys: string[] = [];
+  for (
+    let page = await blobs.list({ limit: 2 });
+    page.length > 0;
+    page = await blobs.list({ after: keys.at(-1), limit: 2 })
+  )
+    keys.push(...page.map(({ key }) => key));
+  assert.deepEqual(keys, ['a', 'b7a', 'c']);
 });
 
 test('parts that a crash left are removed if nothing was added for some time, a few at a time', async () => {

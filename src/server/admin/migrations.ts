@@ -77,7 +77,7 @@ export const migrate = localCommand({
     const folders =
       files.from === files.to
         ? `Uploaded files stay in ${files.from}.`
-        : `Uploaded files are not copied: copy ${files.from} to ${files.to}.`;
+        : `Uploaded files are not copied: copy ${named(files.from)} to ${files.to}.`;
     return [
       columns(rows, ['STORE', 'SHAPE', 'OWNERS', 'RECORDS', 'SIZE']),
       ...(unread.length === 0 ? [] : ['', 'Damaged in the source, and not copied:', ...unread]),
@@ -94,6 +94,9 @@ export const migrate = localCommand({
   exitCode: ({ differences }) => (differences.length > 0 ? exitCodes.failed : exitCodes.done),
 });
 
+/** A folder, or a bucket with its prefix. */
+const named = (place: string): string => (place.startsWith('s3://') ? place : `the folder ${place}`);
+
 const partOf = ({ done, total }: MigrationReport): number => (total === 0 ? 1 : done / total);
 
 function progressText({ phase, store, done, total, records }: MigrationReport): string {
@@ -106,7 +109,7 @@ function progressText({ phase, store, done, total, records }: MigrationReport): 
 interface NamedStorage {
   /** Describes it; equal for equal storages. */
   readonly place: string;
-  /** Folder or bucket of uploaded files. */
+  /** Folder of uploaded files, or `s3://BUCKET/PREFIX`. */
   readonly files: string;
   /** Rejects with CommandError if there is nothing to copy. */
   demandPresent(): Promise<void>;
@@ -138,8 +141,7 @@ async function storageNamed(terminal: Terminal, text: string): Promise<NamedStor
   const { dirname } = await import('node:path');
   return {
     place: drivers.map((name) => (name === 'sqlite' ? sqlite.file : name)).join(' and '),
-    files:
-      files.driver === 's3' ? `the S3 bucket ${s3.bucket} (${s3.prefix || 'all of it'})` : `the folder ${files.folder}`,
+    files: files.driver === 's3' ? `s3://${s3.bucket}/${s3.prefix}` : files.folder,
     async demandPresent() {
       if (drivers.includes('sqlite') && !existsSync(sqlite.file))
         throw new CommandError('failed', `${sqlite.file} does not exist`);

@@ -232,6 +232,7 @@ class S3Blobs implements BlobStore {
     if (after !== undefined) demandKey(after);
     const found: BlobFacts[] = [];
     let last = after === undefined ? '' : `${this.#prefix}${after}`;
+    let token = '';
     let empty = 0;
     await this.#context.ready();
     while (found.length < limit) {
@@ -241,32 +242,30 @@ class S3Blobs implements BlobStore {
           'list-type': '2',
           prefix: this.#prefix,
           delimiter: '/',
-          'max-keys': String(Math.min(pageKeys, limit - found.length)),
-          ...(last !== '' && { 'start-after': last }),
+          // Where there are objects of others, there may be many.
+          'max-keys': String(empty > 0 ? pageKeys : Math.min(pageKeys, limit - found.length)),
+          ...(token !== '' ? { 'continuation-token': token } : last !== '' && { 'start-after': last }),
         },
       });
       const page = parseAnswer(text);
       if (page?.name !== 'ListBucketResult') throw this.#odd('its list of objects cannot be read');
       const before = found.length;
-      const objects = childrenOf(page, 'Contents');
-      const names = [
-        ...objects.map((one) => textOf(one, 'Key')),
-        ...childrenOf(page, 'CommonPrefixes').map((one) => textOf(one, 'Prefix')),
-      ];
-      for (const one of objects) {
-        const key = textOf(one, 'Key').slice(this.#prefix.length);
-        const at = Date.parse(textOf(one, 'LastModified'));
-        // Objects of others, and of stores below this one.
-        if (isKey(key)) found.push({ key, size: Number(textOf(one, 'Size')), at });
+      for (const one of childrenOf(page, 'Contents')) {
+        const object = textOf(one, 'Key');
+        const key = object.slice(this.#prefix.length);
+        // Objects of others
+        if (!isKey(key)) continue;
+        if (object <= last) throw this.#odd('its list of objects does not go on');
+        last = object;
+        found.push({ key, size: Number(textOf(one, 'Size')), at: Date.parse(textOf(one, 'LastModified')) });
       }
       if (textOf(page, 'IsTruncated') !== 'true') break;
-      const next = names.sort().at(-1) ?? '';
-      if (next <= last) throw this.#odd('its list of objects does not go on');
-      last = next;
+      token = textOf(page, 'NextContinuationToken');
+      if (token === '') throw this.#odd('its list of objects does not go on');
       empty = found.length > before ? 0 : empty + 1;
       if (empty > emptyPages) throw this.#odd(`there are too many objects of others under "${this.#prefix}"`);
     }
-    return found;
+    return found.slice(0, limit);
   }
 
   async tidy(before: number, limit: number): Promise<number> {
