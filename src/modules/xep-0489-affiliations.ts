@@ -50,7 +50,8 @@ export interface Reported {
 /** What is reported of an account here. */
 interface Known {
   readonly affiliation: Affiliation;
-  readonly since?: number;
+  /** XEP-0082; §6.1: rounded to the day. */
+  readonly since?: string;
 }
 
 const day = 86_400_000;
@@ -61,12 +62,13 @@ const messageTypes = ['chat', 'normal'];
 /** §5. */
 const embedding = ['embed-presence-sub', 'embed-presence-directed', 'embed-message'].map((name) => `${NS.raa}#${name}`);
 
-function written(known: Known | undefined): Element | undefined {
-  if (known === undefined) return undefined;
-  const { affiliation, since } = known;
-  const rounded = since === undefined ? undefined : formatDateTime(Math.floor(since / day) * day);
-  return el('info', { xmlns: NS.raa, affiliation, since: rounded });
-}
+const dayOf = (at: number): string => formatDateTime(Math.floor(at / day) * day);
+
+const written = (known: Known | undefined): Element | undefined => known && el('info', { xmlns: NS.raa, ...known });
+
+/** The same as text for `Stanza.plusWritten`, since it is part of each message to a non-contact. */
+const asText = ({ affiliation, since }: Known): string =>
+  `<info xmlns="${NS.raa}" affiliation="${affiliation}"${since === undefined ? '' : ` since="${since}"`}/>`;
 
 export default defineModule({
   name: 'account_affiliations',
@@ -103,11 +105,11 @@ export default defineModule({
   provides: ['affiliations'],
 
   start: ({ host, config, stores, services: { roster, disco: others }, provide }) => {
-    /** When the user registered the account, in ms since 1970; null if it was created otherwise. */
-    const registered = new Cache<number | null>(
-      cached,
-      async (bare) => (await stores.registered.get(bare))?.at ?? null,
-    );
+    /** The day on which the user registered the account; null if it was created otherwise. */
+    const registered = new Cache<string | null>(cached, async (bare) => {
+      const found = await stores.registered.get(bare);
+      return found === undefined ? null : dayOf(found.at);
+    });
 
     const affiliationOf = (bare: Jid): Maybe<Known | undefined> => {
       const account = host.accounts.get(bare.bare);
@@ -122,13 +124,13 @@ export default defineModule({
 
     const ofUser = (bare: Jid, isAdmin: boolean): Maybe<Known> => {
       if (isAdmin) return { affiliation: 'admin' };
-      const known = (since: number | null): Known =>
+      const known = (since: string | null): Known =>
         since === null ? { affiliation: 'member' } : { affiliation: 'registered', since };
       const since = registered.get(bare.bare);
       return since instanceof Promise ? since.then(known) : known(since);
     };
 
-    /** §3.1; §6.1: dates are rounded to the day. Synchronous if all is in memory. */
+    /** §3.1. Synchronous if all is in memory. */
     const info = (account: Jid): Maybe<Element | undefined> => {
       const known = affiliationOf(account.toBare());
       return known instanceof Promise ? known.then(written) : written(known);
@@ -171,11 +173,11 @@ export default defineModule({
     };
 
     const embed = (passage: Passage): Maybe<void> => {
-      const add = (element: Element | undefined) => {
-        passage.stanza = passage.stanza.plus(element);
+      const add = (known: Known | undefined) => {
+        if (known !== undefined) passage.stanza = passage.stanza.plusWritten(asText(known));
       };
-      const element = info(passage.owner);
-      return element instanceof Promise ? element.then(add) : add(element);
+      const known = affiliationOf(passage.owner);
+      return known instanceof Promise ? known.then(add) : add(known);
     };
 
     const announced = others?.announced(embedding, 'account_affiliations.asking');
@@ -204,7 +206,7 @@ export default defineModule({
       disco('server', { features: () => (config.embed ? [...features, ...embedding] : features) }),
       event('accountRegistered', async ({ jid }) => {
         const at = wall();
-        registered.set(jid.bare, at);
+        registered.set(jid.bare, dayOf(at));
         await stores.registered.set(jid.bare, { at });
       }),
       event('accountDeleted', ({ jid }) => registered.delete(jid.bare), { before: 'all' }),
