@@ -36,9 +36,15 @@ export async function nodeOfCluster({ cluster }: Config, logs: Logs): Promise<Cl
 }
 
 /** What has to be alike at all nodes. */
-export const settingsOfAll = ({ hosts, components }: Config): Readonly<Record<string, string>> => ({
+export const settingsOfAll = ({
+  hosts,
+  components,
+  storage: { files, s3 },
+}: Config): Readonly<Record<string, string>> => ({
   hosts: Object.keys(hosts).sort().join(' '),
   components: Object.keys(components).sort().join(' '),
+  // Endpoints may have other names from other places.
+  ...(files.driver === 's3' && { 'storage.s3': `${s3.bucket}/${s3.prefix}` }),
 });
 
 /** The folder of uploaded files, which has to be one at all nodes. Undefined if there are none. */

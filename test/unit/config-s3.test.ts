@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { checkS3 } from '../../src/server/admin/check/s3.js';
 import { ConfigError, loadConfig } from '../../src/server/config/load.js';
+import { settingsOfAll } from '../../src/server/node-of-cluster.js';
 import { optionsOf } from '../../src/storage/s3/settings.js';
 import { refuse, S3Store } from '../s3-store.js';
 
@@ -71,6 +72,14 @@ test('the settings as options', async () => {
   assert.equal(own.client.isPathStyle, true);
   assert.deepEqual(own.encryption, { algorithm: 'AES256', key: '' });
   assert.deepEqual(own.links, { seconds: 300, base: 'https://cdn.example.org/' });
+});
+
+test('all nodes of a cluster use the same bucket', () => {
+  const of = (text: string) => settingsOfAll(loadConfig({ text, modules: [] }))['storage.s3'];
+  const text = '[storage.files]\ndriver = "s3"\n[storage.s3]\nbucket = "files"\n';
+  assert.equal(of(text), 'files/waxwing/');
+  assert.equal(of(`${text}prefix = ""`), 'files/');
+  assert.equal(of('[storage.s3]\nbucket = "files"'), undefined);
 });
 
 test('waxwing check tries the bucket', async () => {
