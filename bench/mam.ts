@@ -50,6 +50,7 @@ const host = new LocalHost({
   directory,
   accounts: await Accounts.open({ storage, hashes: ['SHA-256'] }),
   config: () => settings,
+  checkPassword: () => ({ refused: 'wrong' }),
   exportOf: (one, owner) => exportOf(one, owner, { keys: false }),
   log,
   software: { name: 'Waxwing', version: '0' },

@@ -40,6 +40,7 @@ import type { Host, ModuleDefinition, ModuleListener } from './module/index.js';
 import { NetworkLimits, networkShare } from './network-limits.js';
 import { nodeOfCluster, settingsOfAll, sharedFolderOf } from './node-of-cluster.js';
 import { Nodes } from './nodes.js';
+import { checkPassword, passwordAnswerer } from './password-checks.js';
 import { exportOf } from './portable/export.js';
 import { portableAnswers } from './portable/home.js';
 import type { StoredQuota } from './quotas.js';
@@ -289,19 +290,16 @@ class WaxwingServer implements Server {
       log: this.logs.area('streams'),
       continues: (transport, at, followed) => this.#served.connected(transport, at, followed),
     });
+    const credentials = { ...shared, throttle: this.#failures.throttle, accounts: this.accounts, counts: this.#counts };
     this.#login = new Login({
-      ...shared,
+      ...credentials,
       policy: () => this.#policy,
-      accounts: this.accounts,
-      throttle: this.#failures.throttle,
       sessions: this.#streamSessions,
-      counts: this.#counts,
       attemptsPerStream: () => this.config.auth.attempts_per_stream,
       bindings: (stream) => bindingsOf(stream, this.certificates),
       clientCertificate: (stream) => clientCertificate(stream, this.config.tls.client_certificates),
     });
     if (this.#options.remote !== undefined) this.#router.remote = this.#options.remote;
-    const software = { name: 'Waxwing', version: this.version };
     for (const domain of Object.keys(this.config.hosts)) {
       const host = new LocalHost({
         ...shared,
@@ -310,13 +308,14 @@ class WaxwingServer implements Server {
         directory: this.sessions,
         accounts: this.accounts,
         log: this.logs.area('routing'),
-        software,
+        software: { name: 'Waxwing', version: this.version },
         publicUrl: () => publicUrl(domain, this.config, this.#listeners?.bound ?? []),
         end: (session, reason) => this.#streamSessions.ending.end(session, reason),
         canRestart: this.#options.halt !== undefined,
         halt: this.#options.halt ?? (() => this.stop()),
         invalidating: () => this.#streamSessions.invalidating,
         exportOf: (one, owner) => exportOf(one, owner, { keys: false }),
+        checkPassword,
         anonymousAt: (bare) => this.#anonymous.blockOf(bare),
       });
       this.#hosts.set(domain, host);
@@ -331,6 +330,7 @@ class WaxwingServer implements Server {
       if (enabled && claimed !== undefined)
         throw new HookError(`module ${claimed.module} answers GET ${path}; choose another metrics.path`);
       hooks.answer(this.#failures.answerer);
+      hooks.answer(passwordAnswerer(credentials));
       for (const answerer of this.nodes.answerers) hooks.answer(answerer);
       hooks.answer(this.#network.answerer);
       const changed = (bare: string) => this.usages.changed(bare);

@@ -76,6 +76,10 @@ export async function startHost(
     accounts,
     config: () => settings,
     exportOf: (one, owner) => exportOf(one, owner, { keys: false }),
+    checkPassword: async (_, { bare }, password) => {
+      const account = await accounts.verifyPassword(bare, password);
+      return account === undefined ? { refused: 'wrong' } : { epoch: account.epoch };
+    },
     log,
     software: { name: 'Waxwing', version: '1.2.3' },
     publicUrl: () => 'https://example.org:5443',

@@ -33,6 +33,12 @@ export interface AskOptions {
   readonly isSent?: boolean;
 }
 
+/**
+ * `epoch`: the password is right; as `Account.epoch`. `wrong`: it is not, or the account may not log in. `later`: it was not
+ * checked, after too many failures or because too many are being checked.
+ */
+export type PasswordCheck = { readonly epoch: string } | { readonly refused: 'wrong' | 'later' };
+
 export interface Host {
   readonly domain: string;
   readonly jid: Jid;
@@ -132,6 +138,12 @@ export interface Host {
    * Everything that is stored for an account, as `<user/>` of XEP-0227 without its password keys, in pieces: for its user.
    */
   exportOf(owner: Jid): AsyncIterable<string>;
+  /**
+   * Checks the password of an account that came another way than over a stream, within the limits for failed logins that
+   * streams have (`[auth]`); a failure is answered late. Takes as long for an account that does not exist, and does not
+   * tell it apart. `address`: of the client. Rejects with StanzaError.
+   */
+  checkPassword(owner: Jid, password: string, address: string): Maybe<PasswordCheck>;
   /** Throws StanzaError if the content is too large for so many recipients (`limits.fan_out_bytes`). */
   demandFanOut(content: string, recipients: number): void;
   /**

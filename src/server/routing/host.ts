@@ -9,7 +9,7 @@ import type { Accounts } from '../accounts/index.js';
 import { Jid } from '../address/jid.js';
 import type { Config } from '../config/schema.js';
 import type { Maybe } from '../maybe.js';
-import type { Access, AskOptions, Events, Host, Services, SessionMoment } from '../module/index.js';
+import type { Access, AskOptions, Events, Host, PasswordCheck, Services, SessionMoment } from '../module/index.js';
 import type { StreamError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { Answers } from './answers.js';
@@ -47,6 +47,8 @@ export interface HostParts {
   halt(how: 'stop' | 'restart'): Promise<void>;
   /** See `Host.exportOf`. */
   exportOf(host: LocalHost, owner: Jid): AsyncIterable<string>;
+  /** See `Host.checkPassword`. */
+  checkPassword(host: LocalHost, ...given: Parameters<Host['checkPassword']>): Maybe<PasswordCheck>;
   /** Resolves once every stale session snapshot has been deleted. Returns undefined if there is none. */
   invalidating?(): Promise<unknown> | undefined;
   /** The network address of an anonymous account with a session. Returns undefined for other accounts. */
@@ -286,6 +288,7 @@ export class LocalHost implements Host, Destination {
     return away && this.#router.askAway(away, request, to, { domain: this.domain, timeoutMs, isSent });
   }
   readonly exportOf = (owner: Jid): AsyncIterable<string> => this.#parts.exportOf(this, owner);
+  readonly checkPassword: Host['checkPassword'] = (...given) => this.#parts.checkPassword(this, ...given);
   readonly isAwaited = (stanza: Stanza): boolean => this.asks.isAnswer(stanza);
 
   /** Never rejects. */
