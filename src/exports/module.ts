@@ -24,6 +24,7 @@ export type {} from '../modules/xep-0157-contact.js';
 export type {} from '../modules/xep-0160-offline/index.js';
 export type {} from '../modules/xep-0191-blocking.js';
 export type * from '../modules/xep-0313-mam/services.js';
+export type * from '../modules/xep-0357-push/services.js';
 export type * from '../modules/xep-0363-upload/services.js';
 export type * from '../modules/xep-0377-reports/services.js';
 export type {} from '../modules/xep-0398-avatars.js';

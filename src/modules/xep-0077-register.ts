@@ -51,6 +51,8 @@ declare module '../server/module/index.js' {
     registration: {
       /** Whether anybody may register an account. */
       readonly isOpen: boolean;
+      /** What users may do with their own accounts. */
+      readonly allows: { readonly passwordChange: boolean; readonly removal: boolean };
       /** Registers an account outside of a stream. Throws StanzaError. */
       signUp(wanted: SignUp): Promise<Jid>;
     };
@@ -119,7 +121,11 @@ export default defineModule({
   }),
 
   start: ({ host, config, log, services: { invitedRegistration: invited }, provide }) => {
-    provide('registration', { isOpen: config.open, signUp: (wanted) => signUp(wanted) });
+    provide('registration', {
+      isOpen: config.open,
+      allows: { passwordChange: config.password_change, removal: config.removal },
+      signUp: (wanted) => signUp(wanted),
+    });
     const attempts = new Attempts(config.window_seconds * 1000, rememberedAddresses);
     const changes = new Rates(config.password_changes, config.window_seconds * 1000);
     const reserved = new Set(config.reserved.map((name) => Jid.tryParse(`${name}@${host.domain}`)?.bare));

@@ -6,13 +6,16 @@
  * connected. A message for an app that is not awake causes one notification. Further ones follow after a pause, while
  * the app is not awake, and stand for all messages meanwhile. Messages of rooms are in rooms.ts.
  */
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { flat } from '../../server/address/flat.js';
 import { Jid } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
 import { count, seconds } from '../../server/config/units.js';
 import {
+  answers,
   defineModule,
+  defineQuestion,
   type Events,
   event,
   type IqHandler,
@@ -38,6 +41,7 @@ import { Bursts, type Last } from './bursts.js';
 import { notifications } from './mentions.js';
 import { isFinal, notification, reduced, type Summary } from './notification.js';
 import { Rooms } from './rooms.js';
+import type { PushApp } from './services.js';
 import { isOfRoom, wakes } from './wakes.js';
 
 /** An app that wants to be woken. Its key is `keyOf` its service and node. */
@@ -61,6 +65,22 @@ const longestOptions = 4096;
 /** No address has it. */
 const separator = ' ';
 const keyOf = (service: string, node: string): string => `${service}${separator}${node}`;
+
+/** Stands for a key outside of the server: a node may have any characters, and may be a secret. */
+const idOf = (key: string): string => createHash('sha256').update(key).digest('base64url').slice(0, 22);
+
+const listing = defineQuestion<null, readonly PushApp[]>({
+  name: 'push.list',
+  given: z.null(),
+  answer: z.array(
+    z.object({ id: z.string(), service: z.string(), resource: z.string().optional(), at: z.number() }),
+  ) as z.ZodType<readonly PushApp[]>,
+});
+const disabling = defineQuestion({
+  name: 'push.disable',
+  given: z.object({ ids: z.array(z.string()).readonly() }),
+  answer: z.number(),
+});
 
 /** The app that the client of a session has enabled: a key; '' for none. */
 const enabled = sessionState({ name: 'push', default: '', stored: z.string() });
@@ -131,9 +151,10 @@ export default defineModule({
     }),
   },
   sessionStates: [enabled],
+  provides: ['pushApps'],
   wants: ['bookmarks', 'presence', 'pushGateway', 'roster'],
 
-  start: ({ host, stores, services: { bookmarks, presence, pushGateway, roster }, log }) => {
+  start: ({ host, stores, services: { bookmarks, presence, pushGateway, roster }, provide, log }) => {
     const configured = () => host.config.modules.push as Settings;
     const rooms = new Rooms({ host, bookmarks, presence, usual: () => configured().rooms });
     const cache = new Cache<Apps>(cachedAccounts, async (owner) => {
@@ -341,7 +362,26 @@ export default defineModule({
       return 'handled';
     };
 
+    // --- for the user's page ----------------------------------------------------------------------------------------
+
+    provide('pushApps', {
+      list: async (owner) => host.askHome(listing, owner, null),
+      disable: async (owner, ids) => host.askHome(disabling, owner, { ids }),
+    });
+    const list = async (owner: Jid): Promise<PushApp[]> =>
+      [...(await cache.get(owner.bare))]
+        .map(([key, { resource, at }]) => ({ id: idOf(key), service: split(key)[0].full, resource, at }))
+        .sort((one, other) => other.at - one.at);
+    const disableById = async (owner: Jid, ids: readonly string[]): Promise<number> => {
+      const keys = [...(await cache.get(owner.bare)).keys()].filter((key) => ids.includes(idOf(key)));
+      for (const one of host.sessions(owner.bare)) if (keys.includes(one.get(enabled))) one.set(enabled, '');
+      await disable(owner.bare, keys);
+      return keys.length;
+    };
+
     return [
+      answers(listing, (_, owner) => list(owner)),
+      answers(disabling, ({ ids }, owner) => disableById(owner, ids)),
       iq.set('account', NS.push, 'enable', enable),
       iq.set('account', NS.push, 'disable', stop),
       prefetch(({ bare }) => cache.get(bare)),
