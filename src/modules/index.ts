@@ -1,5 +1,6 @@
 /** The modules that come with the server. The order does not matter: see `Order` in server/module. */
 import type { ModuleDefinition } from '../server/module/index.js';
+import accountPage from './account-page/index.js';
 import clientProtocols from './client-protocols.js';
 import mamTrim from './proto-mam-trim.js';
 import pushGateway from './push-gateway/index.js';
@@ -56,6 +57,7 @@ import accountAffiliations from './xep-0489-affiliations.js';
 import displayed from './xep-0490-displayed.js';
 
 export const standardModules: readonly ModuleDefinition[] = [
+  accountPage,
   clientProtocols,
   mamTrim,
   pushGateway,

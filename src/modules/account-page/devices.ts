@@ -138,4 +138,5 @@ export class Devices {
   }
 }
 
-const ended = (): StreamError => new StreamError('policy-violation', 'The user ended this session on the account page.');
+const ended = (): StreamError =>
+  new StreamError('policy-violation', 'The user ended this session on the account page.');
