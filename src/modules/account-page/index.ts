@@ -289,15 +289,15 @@ export default defineModule({
     };
 
     /** By the name of the form. */
-    const actions: Readonly<Record<string, readonly [section: Section, run: Action]>> = {
-      password: ['password', changePassword],
-      'devices/end': ['devices', endDevice],
-      'notifications/remove': ['notifications', removeApp],
-      'files/delete': ['files', deleteFiles],
-      export: ['export', download],
-      removal: ['removal', removeAccount],
-      logout: ['overview', logOut],
-    };
+    const actions = new Map<string, readonly [section: Section, run: Action]>([
+      ['password', ['password', changePassword]],
+      ['devices/end', ['devices', endDevice]],
+      ['notifications/remove', ['notifications', removeApp]],
+      ['files/delete', ['files', deleteFiles]],
+      ['export', ['export', download]],
+      ['removal', ['removal', removeAccount]],
+      ['logout', ['overview', logOut]],
+    ]);
 
     // --- requests -------------------------------------------------------------------------------------------------
 
@@ -318,7 +318,7 @@ export default defineModule({
       if (name === 'style.css') return styleAnswer(request);
       const section = name === '' ? 'overview' : sectionOf(name);
       if (section === undefined || !has[section]) {
-        const [of] = actions[name] ?? (name === 'login' ? (['overview'] as const) : []);
+        const [of] = actions.get(name) ?? (name === 'login' ? (['overview'] as const) : []);
         // Somebody has reloaded the address of a form.
         if (of !== undefined && has[of]) return redirect(of === 'overview' ? path : `${path}/${of}`);
         throw new HttpError(404);
@@ -333,7 +333,7 @@ export default defineModule({
 
     const post = told(async (request, name) => {
       if (name === 'login') return logIn(request);
-      const [section, run] = Object.hasOwn(actions, name) ? actions[name]! : [];
+      const [section, run] = actions.get(name) ?? [];
       if (section === undefined || run === undefined || !has[section]) throw new HttpError(404);
       const form = formOf(request);
       const found = claimed(request);
