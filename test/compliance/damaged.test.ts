@@ -63,7 +63,14 @@ function samples(account: string): Sample[] {
   });
   const archived = log('archive', message(other, account));
   return [
-    map('account_page/logins', 'digest', { epoch: 'e', at, until: at + 1e9, address: '::1', used: [['n', at]], floor: 0 }),
+    map('account_page/logins', 'digest', {
+      epoch: 'e',
+      at,
+      until: at + 1e9,
+      address: '::1',
+      used: [['n', at]],
+      floor: 0,
+    }),
     archived,
     log('archive', message(other, account)),
     log('archive', `<message xmlns="jabber:client" from="${room}/n" type="groupchat"><body>x</body></message>`, room),
