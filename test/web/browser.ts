@@ -19,6 +19,9 @@ export interface Page {
     options?: { state: 'attached' | 'detached' | 'visible' | 'hidden' },
   ): Promise<unknown>;
   evaluate(inPage: string): Promise<unknown>;
+  /** Call it before what causes the event. Rejects if it does not happen within its patience. */
+  waitForEvent(event: 'download'): Promise<Download>;
+  waitForEvent(event: 'websocket'): Promise<unknown>;
   screenshot(options: { path: string; animations: 'disabled' }): Promise<unknown>;
   emulateMedia(media: { colorScheme: 'dark' | 'light' }): Promise<void>;
   url(): string;
@@ -38,6 +41,12 @@ export interface Context {
 export interface Worker {
   url(): string;
   evaluate(inWorker: string): Promise<unknown>;
+}
+
+/** A file that a page gave to its user. */
+interface Download {
+  /** Where it is, once it is complete. Rejects if it is not. */
+  path(): Promise<string>;
 }
 
 /** Chromium's own protocol, of which Playwright covers a part. */

@@ -327,3 +327,110 @@ step('names of rooms, people and files are text', async () => {
     assert.doesNotMatch(String(await page.evaluate('document.title')), /owned/);
   }
 });
+
+// --- the account page -----------------------------------------------------------------------------------------------
+
+const parts = ['', '/password', '/devices', '/notifications', '/files', '/export', '/removal'];
+
+async function entersAccount(page: Page, name: string, secret: string): Promise<void> {
+  await page.fill('#address', name);
+  await page.fill('#password', secret);
+  await page.click('main button');
+}
+
+let account: Page;
+let accountAddress = '';
+
+step(
+  'the account page: a wrong password, and the right one; nothing of it keeps anybody out',
+  async () => {
+    accountAddress = new URL('account', address).href;
+    account = await browser.open('account', accountAddress);
+    assert.deepEqual(await Browser.barriers(account), []);
+    await entersAccount(account, 'admin@localhost', 'not this one');
+    await account.waitForSelector('[role="alert"]');
+    assert.deepEqual(await Browser.barriers(account), []);
+    await entersAccount(account, 'admin', password);
+    await account.waitForSelector('header strong:has-text("admin@localhost")');
+    for (const part of parts) {
+      await account.goto(`${accountAddress}${part}`);
+      await account.waitForSelector(part === '' ? '[aria-current]' : `[aria-current][href$="${part}"]`);
+      for (const colorScheme of ['light', 'dark'] as const) {
+        await account.emulateMedia({ colorScheme });
+        assert.deepEqual(await Browser.barriers(account), [], `${part} ${colorScheme}`);
+      }
+    }
+  },
+  /403/,
+);
+
+step('the account page: files are listed with their names as text, and deleted', async () => {
+  await account.goto(`${accountAddress}/files`);
+  await account.waitForSelector(`td a:has-text("${harmful}.txt")`);
+  assert.equal(await account.evaluate('document.querySelectorAll("img, [onerror]").length'), 0);
+  const before = Number(await account.evaluate('document.querySelectorAll("tbody tr").length'));
+  await account.click(`tr:has(a:has-text("${harmful}.txt")) input`);
+  await account.click('main button');
+  await account.waitForSelector('[role="status"]');
+  assert.equal(await account.evaluate('document.querySelectorAll("tbody tr").length'), before - 1);
+});
+
+step('the account page: the data is downloaded', async () => {
+  await account.goto(`${accountAddress}/export`);
+  await account.fill('#password', password);
+  const [download] = await Promise.all([account.waitForEvent('download'), account.click('main button')]);
+  const data = readFileSync(await download.path(), 'utf8');
+  assert.match(data, /^<\?xml [\s\S]*<user [^>]*name="admin">[\s\S]*Is it yet so near day\?[\s\S]*<\/server-data>\n$/);
+});
+
+step(
+  'the account page: a device is signed out, and its stream ends',
+  async () => {
+    const page = await browser.open('account of juliet', accountAddress, { javaScriptEnabled: false });
+    await entersAccount(page, 'juliet@localhost', secondPassword);
+    await page.waitForSelector('header');
+    await page.goto(`${accountAddress}/devices`);
+    // Converse.js connects again, with the password that it knows.
+    const again = juliet.waitForEvent('websocket');
+    await page.click('main tr button');
+    await page.waitForSelector('[role="status"]');
+    await again;
+    await juliet.waitForSelector('converse-user-profile');
+  },
+  /^juliet: /,
+);
+
+step(
+  'the account page: a new password; the old one is refused, also to the client that was connected',
+  async () => {
+    const fresh = 'it was the lark, the herald of the morn';
+    const page = await browser.open('new password', accountAddress, { javaScriptEnabled: false, locale: 'de' });
+    await entersAccount(page, 'juliet', secondPassword);
+    await page.waitForSelector('header');
+    await page.goto(`${accountAddress}/password`);
+    await page.fill('#password', secondPassword);
+    await page.fill('#new', fresh);
+    await page.fill('#again', fresh);
+    await page.click('#others');
+    await page.click('main form button');
+    await page.waitForSelector('[role="status"]:has-text("Das Passwort wurde geändert")');
+    await juliet.waitForSelector('converse-login-form');
+    await entersAccount(page, 'juliet', secondPassword);
+    await page.waitForSelector('[role="alert"]');
+    await entersAccount(page, 'juliet', fresh);
+    await page.waitForSelector('header');
+  },
+  /^juliet: |403/,
+);
+
+step('the account page: an account is deleted', async () => {
+  const page = await browser.open('leaving', accountAddress, { javaScriptEnabled: false });
+  await entersAccount(page, 'benvolio', secondPassword);
+  await page.waitForSelector('header');
+  await page.goto(`${accountAddress}/removal`);
+  await page.fill('#address', 'benvolio@localhost');
+  await page.fill('#password', secondPassword);
+  await page.click('main button');
+  await page.waitForSelector('h1:has-text("Your account is deleted")');
+  assert.doesNotMatch(await asks(['user', 'list']), /benvolio/);
+});
