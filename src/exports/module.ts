@@ -12,6 +12,7 @@ export type {} from '../modules/rtbl.js';
 export type * from '../modules/shared-groups/services.js';
 export type {} from '../modules/strangers/index.js';
 export type {} from '../modules/web-client/index.js';
+export type * from '../modules/webhooks/services.js';
 export type {} from '../modules/xep-0030-disco.js';
 export type * from '../modules/xep-0045-muc/services.js';
 export type { PrivateHome } from '../modules/xep-0049-private.js';

@@ -12,6 +12,7 @@ import selfService from './self-service.js';
 import sharedGroups from './shared-groups/index.js';
 import strangers from './strangers/index.js';
 import webClient from './web-client/index.js';
+import webhooks from './webhooks/index.js';
 import last from './xep-0012-last.js';
 import disco from './xep-0030-disco.js';
 import addresses from './xep-0033-addresses.js';
@@ -69,6 +70,7 @@ export const standardModules: readonly ModuleDefinition[] = [
   sharedGroups,
   strangers,
   webClient,
+  webhooks,
   last,
   disco,
   addresses,

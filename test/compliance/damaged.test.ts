@@ -193,6 +193,15 @@ const shared: Sample[] = [
       value: { value: { lane: 'https://push.example', notice: { count: 1 } }, at: at - 1000, until: at, tries: 1 },
     }),
   ),
+  ...(['pending', 'failed'] as const).map(
+    (name): Sample => ({
+      shape: 'map',
+      name: `webhooks/${name}`,
+      owner: 'localhost',
+      key: `crm:${victim} ${stanzaId(victim)}`,
+      value: { value: { id: 'e', kind: 'account', body: '{}' }, at: at - 1000, until: at, tries: 1 },
+    }),
+  ),
   {
     shape: 'map',
     name: 'shared_groups/groups',
@@ -360,6 +369,7 @@ const config = {
   modules: {
     directory: { enabled: true },
     push_gateway: { enabled: true },
+    webhooks: { enabled: true },
     strangers: { messages: 'hold', local_users: 'known' },
     rtbl: { lists: ['lists.example/n'] },
   },

@@ -237,3 +237,28 @@ test('what waits for a destination can be forgotten', async () => {
   assert.deepEqual(await it.left(), []);
   deliveries.close();
 });
+
+test('after a stop nothing is tried; what was under way or is still added is for the next process', async () => {
+  const { make, next, attempts, left } = queue();
+  const first = make();
+  await first.add('a/1', 'one', hour);
+  const { value, ends } = await next();
+  assert.equal(value, 'one');
+  first.stop();
+  ends({ kind: 'delivered' });
+  assert.ok(await first.add('a/1', 'two', hour));
+  await first.open();
+  await settled();
+  assert.deepEqual(attempts, []);
+  assert.equal(first.size, 0);
+  assert.deepEqual(await left(), ['one', 'two']);
+  const second = make();
+  await second.open();
+  for (const expected of ['one', 'two']) {
+    const attempt = await next();
+    assert.equal(attempt.value, expected);
+    attempt.ends({ kind: 'delivered' });
+  }
+  await settled();
+  assert.deepEqual(await left(), []);
+});

@@ -289,6 +289,7 @@ export class Rooms {
     };
     const room = await this.#whileLoading(jid, make());
     log.info({ room: jid.bare, by: creator.bare }, 'room created');
+    await host.emit('roomCreated', { room: jid, by: creator });
     return { room, isNew: true };
   }
 
@@ -308,7 +309,7 @@ export class Rooms {
 
   /** Removes a room and all its data, so that a later room of this name inherits nothing. */
   async remove(room: Room): Promise<void> {
-    const { stores, archive } = this.#muc;
+    const { stores, archive, host } = this.#muc;
     const { bare } = room.jid;
     await stores.muc_rooms.delete(bare);
     room.isDestroyed = true;
@@ -326,6 +327,7 @@ export class Rooms {
     };
     // Whoever asks for the room waits until all its data is deleted.
     await this.#whileLoading(room.jid, rest());
+    await host.emit('roomDestroyed', { room: room.jid });
   }
 
   /** §10.9: evicts idle rooms from memory, and removes idle temporary ones. */

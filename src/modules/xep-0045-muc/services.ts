@@ -53,4 +53,10 @@ declare module '../../server/module/index.js' {
   interface Services {
     rooms: RoomAdministration;
   }
+  interface Events {
+    /** A room of the host was created. `by`: its first owner, who may be of another server. */
+    roomCreated: { readonly room: Jid; readonly by: Jid };
+    /** A room of the host and its data were removed. */
+    roomDestroyed: { readonly room: Jid };
+  }
 }

@@ -138,6 +138,7 @@ export default defineModule({
       await store.trim(host.domain, { keep: config.stored });
       counts.stored++;
       logger.info({ by: by.bare, reported: about.full, room: room?.bare, reason: stored.reason }, 'a report of abuse');
+      await host.emit('reported', { id, by: Jid.parse(stored.by), about, room, reason: stored.reason });
       if (room !== undefined) return true;
       notify(id, stored, reporter);
       if (by.domain !== host.domain || by.local === undefined) return true;

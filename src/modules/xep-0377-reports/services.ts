@@ -48,4 +48,14 @@ declare module '../../server/module/index.js' {
   interface Services {
     reports: Reports;
   }
+  interface Events {
+    /** A report was stored. `by`: the reporter, or the host instead of an anonymous one. */
+    reported: {
+      readonly id: string;
+      readonly by: Jid;
+      readonly about: Jid;
+      readonly room: Jid | undefined;
+      readonly reason: string;
+    };
+  }
 }

@@ -109,6 +109,7 @@ export class Deliveries<T> {
   #opening: Promise<void> | undefined;
   /** Changes when the queue moves to another node: what is under way no longer counts. */
   #generation = 0;
+  #isStopped = false;
   /** Keys of entries that were given up, oldest first. */
   #dead: string[] = [];
   readonly counts = { delivered: 0, retried: 0, gone: 0, dead: 0 };
@@ -125,6 +126,7 @@ export class Deliveries<T> {
 
   /** Reads what is stored, and goes on with it. */
   open(): Promise<void> {
+    if (this.#isStopped) return Promise.resolve();
     this.#opening ??= this.#load(this.#generation).catch((error: unknown) => {
       this.#opening = undefined;
       throw error;
@@ -157,11 +159,21 @@ export class Deliveries<T> {
     this.#size = 0;
   }
 
+  /** The server stops: nothing is tried any more, and what is still added is for the next process. */
+  stop(): void {
+    this.close();
+    this.#isStopped = true;
+  }
+
   /** Resolves once it is durable: true, or false if there is no room. */
   async add(destination: string, value: T, ttlMs: number): Promise<boolean> {
     await this.open();
     const { owner, pending, limits, merge, id } = this.#parts;
     const at = wall();
+    if (this.#isStopped) {
+      await pending.set(owner, [[destination + separator + id(), { value, at, until: at + ttlMs, tries: 0 }]]);
+      return true;
+    }
     const present = this.#destinations.get(destination);
     const last = present?.entries.at(-1);
     // The first one may be under way.
