@@ -279,7 +279,7 @@ class WaxwingServer implements Server {
       damaged: (owner, key) => stored.damaged({ shape: 'document', store: 'stream_management', owner, key }),
       host: (domain) => this.#hosts.get(domain),
       directory: this.sessions,
-      isHere: (jid) => this.#router.wayTo(jid) === undefined,
+      isHere: (jid) => this.#router.isHome(jid),
       restoring: () => this.#membership?.restoring,
       cluster: () => this.#membership!,
       resumables: new Resumables(

@@ -219,6 +219,7 @@ export class Membership {
       left: (homes) => membership?.left(homes),
       stayed: (slots) => membership?.stayed(slots),
       gained: (slots, states) => membership?.gained(slots, states),
+      caughtUp: () => membership?.caughtUp(),
       check: (view) => door.check(view),
       viewed: () => membership?.viewed(),
       lost: () => parts.lost(),
@@ -265,6 +266,11 @@ export class Membership {
   /** Whether the process of a name is a member of the cluster. */
   isMember(name: string): boolean {
     return this.node.view.members.some((member) => keyOf(member) === name);
+  }
+
+  /** Whether stanzas that were sent to an account before it came to this node are still being handled. */
+  isBehind(account: Jid): boolean {
+    return this.node.isBehind(account);
   }
 
   /** The way to a component: to the home of its domain. */
@@ -482,6 +488,11 @@ export class Membership {
     moving.arrived();
     this.restore();
     this.#parts.gained();
+  }
+
+  /** What was sent to some address before it came here has been handled. */
+  caughtUp(): void {
+    this.#parts.sessions().moving.caughtUp();
   }
 
   /** Nothing in memory about these slots is valid. */

@@ -5,7 +5,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import type { Metric, Registry } from 'prom-client';
 import { wall } from './clock.js';
-import type { NodeFigures } from './cluster/node.js';
+import type { NodeFigures } from './cluster/figures.js';
 import type { EngineState } from './engines.js';
 import type { ModuleMetric } from './module/index.js';
 import type { ComponentFigures } from './stream/component/index.js';

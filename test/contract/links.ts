@@ -57,6 +57,7 @@ function joined(
     viewAnnounced: () => {},
     handed: () => {},
     at: () => {},
+    caughtUp: () => {},
     answered: () => {},
     reply: () => {},
     failed: (error) => failures.push(error),

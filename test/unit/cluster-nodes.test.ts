@@ -79,6 +79,7 @@ class World {
           this.actors.set(slot, id);
         }
       },
+      caughtUp: () => {},
       expelled: () => this.expelled.push(id),
       warn: (message) => this.warnings.push(message),
       ...more,
@@ -445,6 +446,61 @@ test('slots are given to a member, with their state', async () => {
   await assert.rejects(a.give([slot], 'nobody'), /no member/);
   assert.deepEqual(world.warnings, []);
 });
+
+for (const seed of seeds)
+  test(`an account that moves with its correspondent does not overtake itself (seed ${seed})`, async () => {
+    const world = new World(seed, seed % 2 === 0);
+    const [romeo, juliet, ...others] = users;
+    const together = [romeo!, juliet!].map(({ bare }) => slotOf(bare));
+    const all = [...together, ...others.map(({ bare }) => slotOf(bare))];
+    const sent: string[] = [];
+    /** Romeo, who lives at this node, writes to Juliet. */
+    const writes = (id: string): void => {
+      const payload = `romeo ${sent.length + 1}`;
+      sent.push(payload);
+      const away = world.nodes.get(id)!.of(juliet!);
+      if (away === undefined) world.arrived.push({ at: id, to: juliet!.bare, payload, isAgain: false });
+      else away.send([juliet!], payload, { isOnce: false });
+    };
+    const about = (id: string): Partial<NodeOptions> => ({
+      finishing: async (slots) => {
+        if (slots.has(together[0]!)) for (let n = 0; n < 3; n++) writes(id);
+      },
+      caughtUp: (slot) => {
+        assert.equal(world.actors.get(slot), id);
+        assert.equal(world.nodes.get(id)!.isBehind(users.find(({ bare }) => slotOf(bare) === slot)!), false);
+      },
+    });
+    for (const id of ['a', 'b']) await world.start(id, about(id));
+    await world.rest();
+    // At its new home he goes on at once.
+    let wasHere = new Set<string>();
+    const goesOn = (): void => {
+      const here = new Set([...world.nodes].filter(([, node]) => node.isHere(romeo!)).map(([id]) => id));
+      for (const id of here) if (!wasHere.has(id)) for (let n = 0; n < 3; n++) writes(id);
+      wasHere = here;
+    };
+    goesOn();
+    for (let n = 0; n < 10; n++) {
+      const [from, to] = world.nodes.get('a')!.isHere(romeo!) ? ['a', 'b'] : ['b', 'a'];
+      let isGiven = false;
+      const given = world.nodes.get(from)!.give(
+        all.filter((slot) => world.nodes.get(from)!.acts(slot)),
+        to,
+      );
+      void given.then(() => {
+        isGiven = true;
+      });
+      while (!isGiven || !world.nodes.get(to)!.isHere(romeo!)) {
+        await turn();
+        goesOn();
+      }
+      goesOn();
+      await world.rest();
+    }
+    assertInOrder(world, sent);
+    assert.equal(world.arrived.length, sent.length);
+  });
 
 for (const seed of seeds)
   test(`slots are given to and fro while all talk: nothing is lost, doubled or overtaken (seed ${seed})`, async () => {

@@ -68,6 +68,9 @@ interface Flush {
   readonly arrived: Set<string>;
   /** Ends the wait for acknowledgements. */
   wake: () => void;
+  /** Resolves when there is something to flush, or nothing. Until then no message has to wait for others. */
+  readonly opening: Promise<void>;
+  readonly opened: () => void;
 }
 
 export default defineModule({
@@ -198,6 +201,7 @@ export default defineModule({
           state.back = false;
           state.arrived.clear();
           const { entries, next } = await messages.page(owner, after);
+          if (entries.length > 0 || next !== undefined) state.opened();
           let unconfirmed: Promise<void>[] = [];
           let size = 0;
           for (const entry of entries) {
@@ -229,6 +233,7 @@ export default defineModule({
       } finally {
         // In the same turn as the last check: later messages are delivered directly.
         flushes.delete(owner);
+        state.opened();
       }
     };
 
@@ -301,6 +306,10 @@ export default defineModule({
         return;
       }
       if (reachable(owner).length === 0) return;
+      let opened = () => {};
+      const opening = new Promise<void>((resolve) => {
+        opened = resolve;
+      });
       const state: Flush = {
         again: false,
         back: false,
@@ -308,6 +317,8 @@ export default defineModule({
         live: new Set(),
         arrived: new Set(),
         wake: () => {},
+        opening,
+        opened,
       };
       flushes.set(owner, state);
       flush(owner, state).catch((error: unknown) => logger.error({ err: error }, 'offline messages could not be read'));
@@ -347,6 +358,45 @@ export default defineModule({
       return room instanceof Promise ? room.then((yes) => store(passage, yes)) : store(passage, room);
     };
 
+    /** Runs once it is known whether the account has stored messages, which go first. */
+    const afterOpening = (
+      passage: MessagePassage,
+      run: (passage: MessagePassage) => Maybe<'handled' | undefined>,
+    ): Maybe<'handled' | undefined> => {
+      const flush = flushes.get(passage.owner.bare);
+      return flush === undefined ? run(passage) : flush.opening.then(() => run(passage));
+    };
+
+    /** A message on its way to clients: stored until one has acknowledged it, or sent with the stored ones. */
+    const keep = (passage: MessagePassage): Maybe<'handled' | undefined> => {
+      const { owner, origin, sessions, archivedAs } = passage;
+      if ((flushes.has(owner.bare) || isBacklogged(sessions)) && isForReachable(passage)) return storeIfRoom(passage);
+      if (!sessions.some(({ acknowledges }) => acknowledges)) return undefined;
+      const isArchived = archivedAs !== undefined;
+      const storedIn = origin.acknowledges ? (isArchived ? 'archive' : 'log') : undefined;
+      const delivery = new Delivery(owner, archivedAs ?? stanzaId(owner.bare), storedIn, isArchived);
+      passage.receipt = delivery;
+      if (storedIn === undefined) return undefined;
+      const written = (isArchived ? messages.refer : messages.append)(owner, delivery.id, passage.seen);
+      passage.acknowledgeAfter(written);
+      written.catch(() => {
+        untrack(owner.bare, delivery.id);
+        delivery.storedIn = undefined;
+      });
+      return undefined;
+    };
+
+    /** A flush may have started since `keep`: the message must not overtake it. */
+    const queue = (passage: MessagePassage): Maybe<'handled' | undefined> => {
+      const { owner, receipt } = passage;
+      const running = flushes.get(owner.bare);
+      if (running === undefined || !isForReachable(passage)) return undefined;
+      if (!(receipt instanceof Delivery) || !receipt.cancel()) return storeIfRoom(passage);
+      if (!hasDelay(passage.seen)) running.live.add(receipt.id);
+      readOut(owner.bare);
+      return 'handled';
+    };
+
     provide('offline', {
       receipt: (owner, reference) => {
         if (reference === '') return alreadyDelivered;
@@ -380,36 +430,15 @@ export default defineModule({
       message(
         'archive',
         (passage) => {
-          const { way, owner, origin, sessions } = passage;
+          const { way, sessions } = passage;
           if (way !== 'in' || sessions.length === 0 || !isStorable(passage.stanza)) return undefined;
-          if ((flushes.has(owner.bare) || isBacklogged(sessions)) && isForReachable(passage))
-            return storeIfRoom(passage);
-          if (!sessions.some(({ acknowledges }) => acknowledges)) return undefined;
-          const { archivedAs } = passage;
-          const isArchived = archivedAs !== undefined;
-          const storedIn = origin.acknowledges ? (isArchived ? 'archive' : 'log') : undefined;
-          const delivery = new Delivery(owner, archivedAs ?? stanzaId(owner.bare), storedIn, isArchived);
-          passage.receipt = delivery;
-          if (storedIn === undefined) return undefined;
-          const written = (isArchived ? messages.refer : messages.append)(owner, delivery.id, passage.seen);
-          passage.acknowledgeAfter(written);
-          written.catch(() => {
-            untrack(owner.bare, delivery.id);
-            delivery.storedIn = undefined;
-          });
-          return undefined;
+          return afterOpening(passage, keep);
         },
         { after: ['mam'] },
       ),
-      // A flush may have started since 'archive': the message must not overtake it.
       message('deliver', (passage) => {
-        const { way, owner, receipt } = passage;
-        if (way !== 'in' || !flushes.has(owner.bare)) return undefined;
-        if (!isStorable(passage.stanza) || !isForReachable(passage)) return undefined;
-        if (!(receipt instanceof Delivery) || !receipt.cancel()) return storeIfRoom(passage);
-        if (!hasDelay(passage.seen)) flushes.get(owner.bare)!.live.add(receipt.id);
-        readOut(owner.bare);
-        return 'handled';
+        if (passage.way !== 'in' || !flushes.has(passage.owner.bare) || !isStorable(passage.stanza)) return undefined;
+        return afterOpening(passage, queue);
       }),
       message(
         'copy',

@@ -124,12 +124,12 @@ export class Giving {
       // Messages sent for these addresses must arrive before those that their new homes send. Until they are handled,
       // questions to these addresses are answered: the handling may depend on them.
       this.#parts.resumeInbox();
+      // Whoever has not seen the last view has still to take what was handed over with it, and to send on what waited.
+      await this.#parts.at(claimed.version);
       await this.#parts.allConfirmed();
       await this.#parts.options.finishing(slots);
       this.#enter(stopping, slots);
       await this.#parts.idle(slots);
-      // Whoever has not seen the last view has still to take what was handed over with it.
-      await this.#parts.at(claimed.version);
       await this.#sendState(slots, targets);
       await Promise.all([...new Set(targets.values())].map((member) => this.#parts.link(member)?.statesConfirmed()));
       await this.#parts.options.storage.flush();

@@ -35,8 +35,13 @@ export interface Away {
 }
 
 export interface Homes {
-  /** Returns undefined if the home is this node. */
+  /**
+   * Returns undefined if the home is this node, and everything that came for the address before is handled: what is sent
+   * now would overtake it.
+   */
   of(jid: Jid): Away | undefined;
+  /** Whether the home is this node, and the address is not about to move. */
+  isHere(jid: Jid): boolean;
   /**
    * The same for a question, which does not wait for earlier stanzas: the handling of one may depend on it. It is still
    * answered here while an address finishes its work before it moves.
@@ -53,6 +58,7 @@ export interface Homes {
 /** For a single process, the home of all addresses. */
 export const everythingHere: Homes = {
   of: () => undefined,
+  isHere: () => true,
   toAsk: () => undefined,
   askOthers: () => [],
   during: () => {},

@@ -16,6 +16,7 @@ import {
   protocol,
 } from './frames.js';
 import type { Parcel } from './parcel.js';
+import { slotCount } from './slots.js';
 import type { Wire, WireEvents } from './wire.js';
 
 const { setImmediate, setTimeout } = globalThis;
@@ -59,6 +60,8 @@ export interface InboxParts {
   viewAnnounced(version: number): void;
   /** A peer has sent everything it had for slots that moved up to this version. */
   at(node: NodeName, version: number): void;
+  /** Everything that came for a slot before this node acted for it has been handled. */
+  caughtUp(slot: number): void;
   /** State of a slot that a peer hands over to this node. */
   handed(node: NodeName, slot: number, isFirst: boolean, payload: string): void;
   /** The answer to a question of this node. */
@@ -94,6 +97,8 @@ interface Entry {
   readonly handled?: () => void;
   /** Called when it is handled and durable. */
   readonly finished: () => void;
+  /** It came before this node acted for its slot, and is counted in `#early`. */
+  isEarly?: boolean;
 }
 
 interface Queue {
@@ -105,6 +110,8 @@ export class Inbox {
   readonly #parts: InboxParts;
   readonly #peers = new Map<string, Peer>();
   readonly #queues = new Map<string, Queue>();
+  /** By slot, the number of entries that came before this node acted for it and are not handled yet. */
+  readonly #early = new Uint32Array(slotCount);
   /** Entries being handled, or handled but not yet durable. */
   readonly #begun = new Set<Entry>();
   #waiters: { readonly concerns: (entry: Entry) => boolean; readonly resolve: () => void }[] = [];
@@ -155,6 +162,11 @@ export class Inbox {
   /** Queues a parcel of this node until it acts for the slot. `handled` is called when the next may follow. */
   local(parcel: Parcel, handled: () => void): void {
     this.#put({ slot: parcel.slot, peer: undefined, frame: parcel, parcel, handled, finished: () => parcel.confirm() });
+  }
+
+  /** Whether something that came for a slot before this node acted for it is not handled yet. */
+  isBehind(slot: number): boolean {
+    return this.#early[slot]! > 0;
   }
 
   /** Runs queues after this node has begun to act for further slots. */
@@ -330,6 +342,7 @@ export class Inbox {
   #drop(concerns: (entry: Entry) => boolean): void {
     for (const [bare, queue] of this.#queues) {
       const left = queue.entries.filter((entry) => !concerns(entry));
+      for (const entry of queue.entries) if (concerns(entry) && entry.isEarly) this.#early[entry.slot]!--;
       queue.entries.splice(0, Number.POSITIVE_INFINITY, ...left);
       if (left.length === 0 && !queue.isRunning) this.#queues.delete(bare);
     }
@@ -356,6 +369,10 @@ export class Inbox {
 
   #put(entry: Entry): void {
     const bare = bareOf(entry.frame.to[0] ?? '');
+    if (!this.#parts.acts(entry.slot)) {
+      entry.isEarly = true;
+      this.#early[entry.slot]!++;
+    }
     let queue = this.#queues.get(bare);
     if (queue === undefined) this.#queues.set(bare, (queue = { isRunning: false, entries: [] }));
     queue.entries.push(entry);
@@ -412,6 +429,7 @@ export class Inbox {
     const end = (): void => {
       entry.handled?.();
       whenDurable();
+      if (entry.isEarly && --this.#early[entry.slot]! === 0) this.#parts.caughtUp(entry.slot);
     };
     const whenDurable = (): void => {
       if (durable.length === 0) this.#end(entry);

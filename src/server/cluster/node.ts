@@ -10,6 +10,7 @@
  */
 import type { Jid } from '../address/jid.js';
 import { Departing } from './departing.js';
+import type { NodeFigures } from './figures.js';
 import { keyOf, type NodeName } from './frames.js';
 import { Giving, type GivingOptions } from './giving.js';
 import { HandedOver } from './handed.js';
@@ -47,6 +48,8 @@ export interface NodeOptions extends GivingOptions {
   gained(slots: ReadonlySet<number>, states: readonly string[]): void;
   /** Rejects if this node must not become a member of this view. */
   check?(view: View): Promise<void>;
+  /** For a slot of this node everything has been handled that came before it acted for it: see `isBehind`. */
+  caughtUp(slot: number): void;
   /** A member has been expelled. */
   lost?(): void;
   /** The view has changed: members may have joined or left. */
@@ -57,19 +60,6 @@ export interface NodeOptions extends GivingOptions {
   idsFrom?(time: number): void;
   /** The other nodes have expelled this node: its writes are refused. */
   expelled(): void;
-}
-
-/** The node for metrics. */
-export interface NodeFigures {
-  readonly id: string;
-  readonly view: number;
-  /** Slots that live here. */
-  readonly slots: number;
-  /** Members by name: whether they are connected, and bytes that they have not confirmed. */
-  readonly peers: readonly { readonly id: string; readonly isConnected: boolean; readonly unconfirmedBytes: number }[];
-  /** Parcels for moving slots, and frames received again. */
-  readonly held: number;
-  readonly repeated: number;
 }
 
 /** After how many ms without a sign of life a member counts as unreachable. */
@@ -177,6 +167,9 @@ export class ClusterNode implements Homes, Away {
       unknownPeer: () => this.#newest.read(),
       viewAnnounced: (version) => this.#newest.announced(version),
       at: (node, version) => this.#noteAt(node, version),
+      caughtUp: (slot) => {
+        if (this.#states[slot] === acting) options.caughtUp(slot);
+      },
       handed: (node, slot, isFirst, payload) => this.#handed.received(keyOf(node), slot, isFirst, payload),
       answered: (id, isGiven, payload) =>
         isGiven ? this.#questions.answered(id, payload) : this.#questions.unanswered(id, 'lost'),
@@ -220,7 +213,17 @@ export class ClusterNode implements Homes, Away {
 
   of(jid: Jid): Away | undefined {
     const slot = slotOf(jid.bare);
-    return this.#states[slot] === acting && this.#ownPending[slot] === 0 ? undefined : this;
+    const isNext = this.#ownPending[slot] === 0 && !this.#inbox.isBehind(slot);
+    return this.#states[slot] === acting && isNext ? undefined : this;
+  }
+
+  isHere(jid: Jid): boolean {
+    return this.#states[slotOf(jid.bare)] === acting;
+  }
+
+  /** Whether anything that came for the slot of an address before this node acted for it is not handled yet. */
+  isBehind(jid: Jid): boolean {
+    return this.#inbox.isBehind(slotOf(jid.bare));
   }
 
   toAsk(jid: Jid): Away | undefined {
@@ -373,7 +376,9 @@ export class ClusterNode implements Homes, Away {
       (slot) => this.#moving.has(slot) || isLeaving(this.#states[slot]),
       (parcel) => this.#dispatch(parcel, true),
     );
-    if (this.#moving.size === 0 && this.#peers.announceAt(this.#view.version)) this.#actForGained();
+    if (this.#moving.size > 0 || !this.#peers.announceAt(this.#view.version)) return;
+    this.#actForGained();
+    this.#noteChange();
   }
 
   // --- the view

@@ -178,9 +178,17 @@ export class Router {
     return this.destination(to.domain).isAtHome === true ? this.#homes.toAsk(domainOf(to)) : undefined;
   }
 
-  /** The way to an address of this server whose home is another node. Returns undefined otherwise. */
+  /**
+   * The way to an address of this server whose home is another node, or where older stanzas have to be handled first.
+   * Returns undefined otherwise.
+   */
   wayTo(to: Jid): Away | undefined {
     return this.isLocal(to.domain) ? this.#homes.of(to) : undefined;
+  }
+
+  /** Whether this node is the home of an address of this server, which is not about to move. */
+  isHome(jid: Jid): boolean {
+    return !this.isLocal(jid.domain) || this.#homes.isHere(jid);
   }
 
   /** The same for questions. */

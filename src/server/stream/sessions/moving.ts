@@ -379,10 +379,20 @@ export class Moving {
     this.#beginEarly();
   }
 
+  /** What was sent to some account before it came here has been handled. */
+  caughtUp(): void {
+    this.#beginEarly();
+  }
+
+  /** Whether a session may continue with its connection. */
+  #isReady({ isHalted, session }: Arrival): boolean {
+    return !isHalted && !this.#parts.cluster().isBehind(session.jid);
+  }
+
   #beginEarly(): void {
     for (const [ticket, early] of this.#early) {
       const arrival = this.#arrivals.get(ticket);
-      if (arrival === undefined || arrival.isHalted) continue;
+      if (arrival === undefined || !this.#isReady(arrival)) continue;
       this.#early.delete(ticket);
       early.proceed((transport) => this.#begin(transport, arrival));
     }
@@ -396,7 +406,7 @@ export class Moving {
       clearTimeout(onward.timer);
       this.#onward.delete(ticket);
       this.#passOn(transport, onward);
-    } else if (arrival !== undefined && !arrival.isHalted) this.#begin(transport, arrival);
+    } else if (arrival !== undefined && this.#isReady(arrival)) this.#begin(transport, arrival);
     else this.#early.set(ticket, new EarlyConnection(transport, longestArrival, () => this.#early.delete(ticket)));
   }
 

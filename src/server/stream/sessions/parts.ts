@@ -21,6 +21,11 @@ export interface SessionsCluster {
   readonly nodeName: string;
   /** Whether the process of a name is a member of the cluster. */
   isMember(node: string): boolean;
+  /**
+   * Whether stanzas that were sent to an account before it came to this node are still being handled: its sessions say
+   * nothing before, because answers to that must not come earlier.
+   */
+  isBehind(account: Jid): boolean;
   readonly gateway: {
     /** The connection of a session goes on at another node: see `Gateway.follow`. */
     follow(transport: Transport, to: NextHome, handOver: (reader: TransportReader) => void): void;
