@@ -265,6 +265,12 @@ scenario('archived messages are delivered in pages, however many there are', asy
   await juliet.receivesNothing();
 });
 
+/** How many messages the server has received from clients. */
+async function messagesOf({ server }: Stage): Promise<number> {
+  const { text } = await server.metrics.text();
+  return Number(/^waxwing_stanzas_received_total\{kind="message"\} (\d+)/m.exec(text)?.[1] ?? 0);
+}
+
 for (const isArchived of [true, false])
   test(`messages that arrive while the store is being read have no delay (${isArchived ? 'archived' : 'not archived'})`, async () => {
     let isHolding = false;
@@ -287,8 +293,10 @@ for (const isArchived of [true, false])
       const juliet = await stage.actor('juliet@localhost/balcony');
       isHolding = true;
       await comes(juliet);
+      const before = await messagesOf(stage);
       await romeo.sends(message('live', more));
-      // Whether it precedes others is not known before the storage answers.
+      // It waits: whether others precede it is not known before the storage answers.
+      while ((await messagesOf(stage)) === before) await new Promise((resolve) => setImmediate(resolve));
       go();
       await juliet.receives(stored('early'));
       const live = await juliet.receives(`<message id='live' type='chat'/>`);
