@@ -250,3 +250,22 @@ scenario('XEP-0045: a room of 30 occupants moves while they talk', two, async (s
   await scene.stage.settle();
   for (const peer of peers) assert.deepEqual(peer.forgets(), []);
 });
+
+scenario('XEP-0433 §4.2: a search finds a room that is moving', two, async (scene) => {
+  const [hag] = living(scene, 0, 1);
+  const client = await scene.actor(`${hag}/pda`, { presence: true, node: 0 });
+  await founds(client, 'cave', 'witch', { 'muc#roomconfig_roomname': 'A dark place' });
+  let isOver = false;
+  const moving = (async () => {
+    for (let round = 0; round < 10; round++) await moves(scene, 'cave@conference.localhost', round % 2);
+    isOver = true;
+  })();
+  for (let n = 0; !isOver; n++) {
+    await client.sends(`<iq type='get' id='${n}' to='conference.localhost'><search xmlns='${NS.channelSearchQuery}'>
+      <x xmlns='${NS.dataForms}' type='submit'><field var='FORM_TYPE' type='hidden'>
+        <value>${NS.channelSearch}:search-params</value></field><field var='q'><value>dark</value></field></x></search></iq>`);
+    await client.receives(`<iq type='result' id='${n}'><result xmlns='${NS.channelSearchQuery}'>
+      <item address='cave@conference.localhost'><nusers>1</nusers></item></result></iq>`);
+  }
+  await moving;
+});

@@ -128,6 +128,8 @@ export interface ScenarioOptions {
   readonly transport?: TransportName;
   /** The number of nodes in this process. 1 ignores WAXWING_NODES, for scenarios about a single process. */
   readonly nodes?: number;
+  /** Why its addresses do not move, whatever WAXWING_MOVING says. */
+  readonly stays?: string;
   /** Between the nodes, whatever WAXWING_LINKS says. To be used with `alone`. */
   readonly network?: LocalNetwork;
   /** The server may log errors; else one is a failure. */
@@ -188,6 +190,7 @@ export const scenarioWith =
 async function problemsOf(options: ScenarioOptions, play: (scene: Scene) => Promise<void>): Promise<unknown[]> {
   const stage = await stageFor(options);
   stage.transport = options.transport ?? usualTransport;
+  stage.isStill = options.stays !== undefined;
   const problems: unknown[] = [];
   try {
     await play({
@@ -275,8 +278,9 @@ export class Stage {
   readonly #failures: Error[] = [];
   #peers: Peer[] = [];
   #accounts = new Set<string>();
-  /** Moves what the scenario names, if it is run so. */
-  readonly mover: Mover | undefined;
+  /** Whether the addresses of the scenario stay where they are. */
+  isStill = false;
+  readonly #mover: Mover | undefined;
 
   private constructor(
     nodes: readonly Server[],
@@ -291,7 +295,7 @@ export class Stage {
     this.#dropStorage = dropStorage;
     if (movingSeed !== undefined && nodes.length > 1) {
       const isFixed = (bare: string) => this.#peers.some((peer) => peer.logsInto(slotOf(bare)));
-      this.mover = new Mover(
+      this.#mover = new Mover(
         movingSeed,
         () => this.nodes,
         isFixed,
@@ -354,6 +358,11 @@ export class Stage {
 
   get folder(): string {
     return this.#folder;
+  }
+
+  /** Moves what the scenario names, if it is run so. */
+  get mover(): Mover | undefined {
+    return this.isStill ? undefined : this.#mover;
   }
 
   /** Stops the server and starts another with the same storage and configuration, after `meanwhile`. */

@@ -1,6 +1,6 @@
 /** XEP-0433: search for public rooms; also by its predecessor, with which Converse.js completes addresses of rooms. */
 import { z } from 'zod';
-import type { Jid } from '../../server/address/jid.js';
+import { Jid } from '../../server/address/jid.js';
 import { defineQuestion, type IqRequest, type Maybe } from '../../server/module/index.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
@@ -53,7 +53,8 @@ const defaults = {
 } as const;
 
 /**
- * Asked at every node: the users in its rooms, of these or of all. Rooms without users are left out.
+ * Asked at every node: the users in its rooms, of these, or of all that have some. A room that is moving has no answer until
+ * its new home has it.
  */
 export const occupied = defineQuestion({
   name: 'muc.occupied',
@@ -62,11 +63,34 @@ export const occupied = defineQuestion({
 });
 
 export function occupiedHere(
-  { rooms }: Muc,
+  { rooms, host }: Muc,
   { rooms: wanted }: { readonly rooms: readonly string[] | null },
 ): [room: string, users: number][] {
-  const found = wanted === null ? [...rooms.loaded()] : wanted.flatMap((room) => rooms.peek(room) ?? []);
-  return found.flatMap(({ jid, occupants }) => (occupants.size === 0 ? [] : [[jid.bare, occupants.size]]));
+  if (wanted === null)
+    return [...rooms.loaded()].flatMap(({ jid, occupants }) => (occupants.size === 0 ? [] : [[jid.bare, occupants.size]]));
+  return wanted.flatMap((bare) => {
+    const room = rooms.peek(bare);
+    return room !== undefined || host.livesHere(Jid.parse(bare)) ? [[bare, room?.occupants.size ?? 0]] : [];
+  });
+}
+
+/** The users in rooms, by address: a call if all are here. Rejects with StanzaError. */
+function usersOf({ host }: Muc, found: readonly Listed[]): Maybe<ReadonlyMap<string, number>> {
+  if (found.length > mostNamed) return merged(host.askNodes(occupied, { rooms: null }));
+  const counted = merged(host.askNodes(occupied, { rooms: found.map(({ jid }) => jid.bare) }));
+  return counted instanceof Promise ? counted.then((users) => withMoving(users)) : withMoving(counted);
+
+  /** The new homes of rooms that are moving answer when they have them. */
+  function withMoving(users: ReadonlyMap<string, number>): Maybe<ReadonlyMap<string, number>> {
+    const moving = found.filter(({ jid }) => !users.has(jid.bare));
+    if (moving.length === 0) return users;
+    const asked = moving.map(async ({ jid }) => host.askHome(occupied, jid, { rooms: [jid.bare] }));
+    return Promise.all(asked).then((counts) => new Map([...users, ...counts.flat()]));
+  }
+}
+
+function merged(counts: Maybe<readonly (readonly [string, number])[][]>): Maybe<ReadonlyMap<string, number>> {
+  return counts instanceof Promise ? counts.then((all) => new Map(all.flat())) : new Map(counts.flat());
 }
 
 /** Returns the search form, or the results of a submitted form. Throws StanzaError. */
@@ -130,10 +154,7 @@ function resultOf(
   fewest: number,
   isByUsers: boolean,
 ): Maybe<Element> {
-  const rooms = found.length > mostNamed ? null : found.map(({ jid }) => jid.bare);
-  const counted = muc.host.askNodes(occupied, { rooms });
-  const result = (counts: readonly (readonly [string, number])[][]): Element => {
-    const users = new Map(counts.flat());
+  const result = (users: ReadonlyMap<string, number>): Element => {
     const usersIn = ({ jid }: Listed): number => users.get(jid.bare) ?? 0;
     const large = found.filter((room) => usersIn(room) >= fewest);
     if (isByUsers) large.sort((one, other) => usersIn(other) - usersIn(one));
@@ -141,7 +162,8 @@ function resultOf(
     const { shown, set } = pageOf(large, ({ jid }) => jid.bare, request, { default: page, cap: page });
     return el('result', { xmlns: request.attrs.xmlns }, ...shown.map((room) => itemOf(room, usersIn(room))), set);
   };
-  return counted instanceof Promise ? counted.then(result) : result(counted);
+  const users = usersOf(muc, found);
+  return users instanceof Promise ? users.then(result) : result(users);
 }
 
 function termsOf(q: string | undefined, isAll: boolean | undefined): string[] {

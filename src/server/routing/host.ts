@@ -204,6 +204,10 @@ export class LocalHost implements Host, Destination {
     return this.#router.isLocal(domain);
   }
 
+  livesHere(jid: Jid): boolean {
+    return this.#router.isHome(jid);
+  }
+
   isAdmin(jid: Jid): Maybe<boolean> {
     if (jid.domain !== this.domain || jid.local === undefined) return false;
     if (this.config.hosts[this.domain]?.admins.includes(jid.bare) === true) return true;
