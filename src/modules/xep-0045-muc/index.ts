@@ -304,6 +304,8 @@ export default defineModule({
       moves(notices(muc.subscribers)),
       moves(iqs.memory),
       moves(parts.notices.memory('muc.notices', (key) => key.slice(0, key.indexOf(' ')))),
+      // What is known of a room that has just come here is handed over when it has been read.
+      event('leaving', ({ concerns }) => rooms.reading(concerns)),
       event('moved', ({ concerns }) => {
         rooms.moved(concerns);
         iqs.moved(concerns);

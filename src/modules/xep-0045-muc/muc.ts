@@ -34,7 +34,9 @@ export function deliver({ host, blocking }: Muc, { jid, session }: Seat, stanza:
   const isDirect =
     session?.connection !== undefined &&
     (stanza.name !== 'message' || host.isUntouched(stanza)) &&
-    blocking.isBlocked(jid.bare, stanza.from!) === false;
+    blocking.isBlocked(jid.bare, stanza.from!) === false &&
+    // What is routed to an account that is about to move waits, and must not be overtaken.
+    host.livesHere(jid);
   if (isDirect) session.send(addressed);
   else void host.route(addressed);
 }

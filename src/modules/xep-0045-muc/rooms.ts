@@ -230,6 +230,12 @@ export class Rooms {
     return shared;
   }
 
+  /** Resolves when none of these rooms is being read. Returns undefined if none is. Never rejects. */
+  reading(concerns: (bare: string) => boolean): Promise<void> | undefined {
+    const reading = [...this.#loading].flatMap(([bare, loading]) => (concerns(bare) ? [loading] : []));
+    return reading.length === 0 ? undefined : Promise.allSettled(reading).then(() => {});
+  }
+
   /** A room has moved to this node: goes on with it once it is read. */
   restore(jid: Jid, proceed: (room: Room) => void): void {
     const loading = this.#load(jid, proceed);

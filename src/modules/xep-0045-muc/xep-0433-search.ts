@@ -65,13 +65,20 @@ export const occupied = defineQuestion({
 export function occupiedHere(
   { rooms, host }: Muc,
   { rooms: wanted }: { readonly rooms: readonly string[] | null },
-): [room: string, users: number][] {
+): Maybe<[room: string, users: number][]> {
   if (wanted === null)
-    return [...rooms.loaded()].flatMap(({ jid, occupants }) => (occupants.size === 0 ? [] : [[jid.bare, occupants.size]]));
-  return wanted.flatMap((bare) => {
-    const room = rooms.peek(bare);
-    return room !== undefined || host.livesHere(Jid.parse(bare)) ? [[bare, room?.occupants.size ?? 0]] : [];
-  });
+    return [...rooms.loaded()].flatMap(({ jid, occupants }) =>
+      occupants.size === 0 ? [] : [[jid.bare, occupants.size]],
+    );
+  const counts = (): [string, number][] =>
+    wanted.flatMap((bare) => {
+      const room = rooms.peek(bare);
+      return room !== undefined || host.livesHere(Jid.parse(bare)) ? [[bare, room?.occupants.size ?? 0]] : [];
+    });
+  // A room that has just come here is being read.
+  const named = new Set(wanted);
+  const reading = rooms.reading((bare) => named.has(bare));
+  return reading === undefined ? counts() : reading.then(counts);
 }
 
 /** The users in rooms, by address: a call if all are here. Rejects with StanzaError. */

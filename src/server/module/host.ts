@@ -75,7 +75,7 @@ export interface Host {
   askHome<Given, Answer>(question: Question<Given, Answer>, owner: Jid, given: Given): Maybe<Answer>;
   /** Asks every node about what lives there. Rejects with StanzaError if a node does not answer. */
   askNodes<Given, Answer>(question: Question<Given, Answer>, given: Given): Maybe<readonly Answer[]>;
-  /** Whether this node is the home of an address, and it is not about to move. */
+  /** Whether the home of an address is this node, and a stanza to it is handled at once: it is not moving. */
   livesHere(jid: Jid): boolean;
   /**
    * Returns the sessions of an account that lives on this node: the owner of the current passage, event, request or

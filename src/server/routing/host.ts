@@ -205,7 +205,7 @@ export class LocalHost implements Host, Destination {
   }
 
   livesHere(jid: Jid): boolean {
-    return this.#router.isHome(jid);
+    return this.#router.wayTo(jid) === undefined;
   }
 
   isAdmin(jid: Jid): Maybe<boolean> {
