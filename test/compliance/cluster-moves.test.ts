@@ -251,6 +251,24 @@ scenario('XEP-0045: a room of 30 occupants moves while they talk', two, async (s
   for (const peer of peers) assert.deepEqual(peer.forgets(), []);
 });
 
+{
+  const slow = new LocalNetwork();
+  scenario(
+    'XEP-0133 §4.5: a session is ended before its connection has followed it',
+    { nodes: 2, alone: true, network: slow },
+    async (scene) => {
+      const [romeo] = living(scene, 0, 1);
+      const client = await scene.actor(`${romeo}/orchard`, { presence: true, node: 0 });
+      const go = slow.halt('streams');
+      await moves(scene, romeo!, 1);
+      const home = scene.stage.nodes[1]!;
+      home.kick(home.sessions.find(Jid.parse(client.jid))!, 'It is late.');
+      go();
+      await client.receivesStreamError('policy-violation');
+    },
+  );
+}
+
 scenario('XEP-0433 §4.2: a search finds a room that is moving', two, async (scene) => {
   const [hag] = living(scene, 0, 1);
   const client = await scene.actor(`${hag}/pda`, { presence: true, node: 0 });

@@ -75,7 +75,7 @@ const example = defineModule({
   },
 });
 
-const own = { modules: [example], alone: true };
+const own = { modules: [example], alone: true, stays: 'about what the server stores when it stops' };
 const keeping = { ...own, config: { stream_management: { snapshot_after_seconds: 0 } } };
 
 async function feels(peer: Peer, attributes: string): Promise<void> {

@@ -46,6 +46,8 @@ export class Session implements Stateful, Recipient {
   acknowledges = false;
   /** It has ended; another session may have its address. Set by directory.ts. */
   isOver = false;
+  /** Why it was ended while it had no connection, for a connection that still comes. */
+  reason: StreamError | undefined;
   /** Undefined while the session hibernates (XEP-0198). */
   connection: Connection | undefined;
   /** Undefined for sessions that are not counted. */

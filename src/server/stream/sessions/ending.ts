@@ -58,8 +58,12 @@ export class Ending {
   /** Ends a session, with `error` sent to its client if it is connected. */
   end(session: Session, error?: StreamError): void {
     const { connection } = session;
-    if (connection !== undefined) connection.close(error);
-    else this.gone(session);
+    if (connection !== undefined) {
+      connection.close(error);
+      return;
+    }
+    session.reason = error;
+    this.gone(session);
   }
 
   /** The session is over. Idempotent. */

@@ -415,7 +415,10 @@ export class Moving {
     this.#forget(arrival);
     // A client that resumes sends again what the count that it gets does not cover.
     if (session.isOver || session.connection !== undefined || sm?.isClaimed === true) {
-      refuse(transport, new StreamError('conflict', 'The session has ended or has another connection.'));
+      refuse(
+        transport,
+        session.reason ?? new StreamError('conflict', 'The session has ended or has another connection.'),
+      );
       return;
     }
     this.#parts.continues(transport, connectedAt, { session, begin: (stream) => this.#continue(stream, arrival) });
