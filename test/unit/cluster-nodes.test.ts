@@ -473,7 +473,7 @@ for (const seed of seeds)
     });
     for (const id of ['a', 'b']) await world.start(id, about(id));
     await world.rest();
-    // At its new home he goes on at once.
+    // Continues at once at the new home.
     let wasHere = new Set<string>();
     const goesOn = (): void => {
       const here = new Set([...world.nodes].filter(([, node]) => node.isHere(romeo!)).map(([id]) => id));
