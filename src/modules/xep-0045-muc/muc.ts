@@ -2,7 +2,7 @@
 
 import type { Jid } from '../../server/address/jid.js';
 import { monotonic } from '../../server/clock.js';
-import { onBehalfOf } from '../../server/module/index.js';
+import { type Maybe, onBehalfOf } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -26,8 +26,22 @@ export interface Muc extends MucParts {
 export const relayedFor = (speaker: Jid, room: Room, to: string): Origin =>
   onBehalfOf([speaker], { isAsked: room.occupantsOf(to).length > 0 });
 
-/** Sends one client a stanza of its room. */
-export function deliver({ host, blocking }: Muc, { jid, session }: Seat, stanza: Stanza): void {
+/** Sends one client a stanza of its room, after all earlier ones. */
+export function deliver(muc: Muc, seat: Seat, stanza: Stanza): void {
+  const { handling } = seat;
+  noteHandling(seat, handling === undefined ? send(muc, seat, stanza) : handling.then(() => send(muc, seat, stanza)));
+}
+
+/** What is sent directly must not overtake what the client's account still handles. `sent` never rejects. */
+function noteHandling(seat: Seat, sent: Maybe<void>): void {
+  if (!(sent instanceof Promise)) return;
+  const done: Promise<void> = sent.then(() => {
+    if (seat.handling === done) seat.handling = undefined;
+  });
+  seat.handling = done;
+}
+
+function send({ host, blocking }: Muc, { jid, session }: Seat, stanza: Stanza): Maybe<void> {
   const addressed = stanza.with({ to: jid });
   // Directly to a local session if its account would pass the stanza unchanged. An account may wake a client that has
   // lost its connection (XEP-0357).
@@ -37,8 +51,8 @@ export function deliver({ host, blocking }: Muc, { jid, session }: Seat, stanza:
     blocking.isBlocked(jid.bare, stanza.from!) === false &&
     // What is routed to an account that is about to move waits, and must not be overtaken.
     host.livesHere(jid);
-  if (isDirect) session.send(addressed);
-  else void host.route(addressed);
+  if (!isDirect) return host.route(addressed);
+  session.send(addressed);
 }
 
 /**
@@ -77,8 +91,10 @@ function* addressed(
  * Sends one client a stanza that its own account must see too: it is out of the room, or entered under another
  * nickname.
  */
-export function deliverByAccount({ host }: Muc, { jid }: Seat, stanza: Stanza): void {
-  void host.route(stanza.with({ to: jid }));
+export function deliverByAccount({ host }: Muc, seat: Seat, stanza: Stanza): void {
+  const addressed = stanza.with({ to: seat.jid });
+  const { handling } = seat;
+  noteHandling(seat, handling === undefined ? host.route(addressed) : handling.then(() => host.route(addressed)));
 }
 
 export function deliverToAll(muc: Muc, room: Room, stanza: Stanza): void {

@@ -81,6 +81,8 @@ export interface Seat {
   heardAt: number;
   /** Occupants whose presence the client has yet to be sent after entering; undefined once complete. */
   entering?: Set<Occupant> | undefined;
+  /** Pending while its account handles a stanza of the room: later ones follow. */
+  handling?: Promise<void> | undefined;
 }
 
 /** The presence of an occupant: with real addresses, and without. */
