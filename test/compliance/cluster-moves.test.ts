@@ -269,6 +269,27 @@ scenario('XEP-0045: a room of 30 occupants moves while they talk', two, async (s
   );
 }
 
+scenario(
+  'RFC 6120 §8.2.3: an answer of an unknown sender is taken once, wherever it was asked for',
+  { ...two, config: { modules: { strangers: { local_users: 'strangers', messages: 'refuse' } } } },
+  async (scene) => {
+    const [romeo, juliet] = living(scene, 0, 2);
+    const asker = await scene.actor(`${juliet}/balcony`, { presence: true, node: 0 });
+    const asked = await scene.actor(`${romeo}/orchard`, { presence: true, node: 0 });
+    await asked.sends(`<presence to='${juliet}'/>`);
+    await asked.syncs();
+    await asker.sends(`<iq type='get' id='v' to='${asked.jid}'><query xmlns='${NS.version}'/></iq>`);
+    await asked.receives(`<iq type='get' id='v'/>`);
+    await moves(scene, juliet!, 1);
+    const answer = `<iq type='result' id='v' to='${asker.jid}'><query xmlns='${NS.version}'/></iq>`;
+    await asked.sends(answer);
+    await asker.receives(`<iq type='result' id='v' from='${asked.jid}'/>`);
+    await moves(scene, juliet!, 0);
+    await asked.sends(answer);
+    await asker.receivesNothing();
+  },
+);
+
 scenario('XEP-0433 §4.2: a search finds a room that is moving', two, async (scene) => {
   const [hag] = living(scene, 0, 1);
   const client = await scene.actor(`${hag}/pda`, { presence: true, node: 0 });

@@ -336,7 +336,8 @@ scenario(
     await juliet.sends(`<iq type='get' id='v' to='${romeo.jid}'><query xmlns='jabber:iq:version'/></iq>`);
     // Romeo is not her contact
     await juliet.receives(`<iq type='error' id='v' from='${romeo.jid}'/>`);
-    await romeo.sends(`<presence to='${juliets}'/>`); // romeo sends presence
+    await romeo.sends(`<presence to='${juliets}'/>`);
+    await romeo.syncs();
     await juliet.sends(`<iq type='get' id='v' to='${romeo.jid}'><query xmlns='jabber:iq:version'/></iq>`);
     await romeo.receives(`<iq type='get' id='v'/>`);
     for (let count = 0; count < 2; count++)

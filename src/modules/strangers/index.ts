@@ -424,12 +424,16 @@ export default defineModule({
     provide('consent', { knows });
 
     return [
-      event('moved', ({ concerns }) => known.deleteIf(concerns)),
+      event('moved', ({ concerns }) => {
+        known.deleteIf(concerns);
+        // They come back with the address if they still hold.
+        pairs.deleteIf((pair) => concerns(firstOf(pair)));
+        questions.deleteIf((question) => concerns(askerOf(question)));
+      }),
       moves(byReceiver.memory('strangers.by_receiver')),
       moves(newContacts.memory('strangers.new_contacts')),
       moves(keysOf('strangers.pairs', pairs, firstOf)),
-      // Of the asker, who is a client.
-      moves(keysOf('strangers.questions', questions, (question) => firstOf(question).split('/', 1)[0]!)),
+      moves(keysOf('strangers.questions', questions, askerOf)),
       prefetch(({ bare }) => known.get(bare)),
       // After forged ids and the like have been removed.
       message('clean', receive, {
@@ -482,6 +486,9 @@ const pairOf = (owner: Jid, who: Jid): string => `${owner.bare} ${who.bare}`;
 
 /** The first of the addresses in a key. */
 const firstOf = (key: string): string => key.slice(0, key.indexOf(' '));
+
+/** The account of the client that has asked. */
+const askerOf = (question: string): string => firstOf(question).split('/', 1)[0]!;
 
 /** How keys move with their addresses to another node. */
 const keysOf = (name: string, keys: Recent<true>, addressOf: (key: string) => string): Memory<string> => ({
