@@ -133,7 +133,7 @@ scenario('only the publishing service can change the list', { config: config(), 
 const lasting = new MemoryStorage();
 scenario(
   'a list is available after a restart, and fetched again',
-  { config: config(), storage: () => lasting },
+  { config: config(), storage: () => lasting, stays: 'about a restart' },
   async (scene) => {
     const { actor, stage } = scene;
     const peer = await keeper(scene, 'tybalt@localhost', 'paris@localhost');

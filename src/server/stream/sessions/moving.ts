@@ -230,6 +230,8 @@ export class Moving {
       this.#leaving.delete(session);
       this.#leave(session, leaving, homeOf(session.jid)!);
     }
+    // Some may have ended since they were to move on.
+    this.#beginEarly();
   }
 
   #leave(session: Session, { stream, ticket, written }: Leaving, peer: RelayPeer): void {
@@ -384,9 +386,9 @@ export class Moving {
     this.#beginEarly();
   }
 
-  /** Whether a session may continue with its connection. */
+  /** Whether a session may continue with its connection. One that has ended moves no further. */
   #isReady({ isHalted, session }: Arrival): boolean {
-    return !isHalted && !this.#parts.cluster().isBehind(session.jid);
+    return session.isOver || (!isHalted && !this.#parts.cluster().isBehind(session.jid));
   }
 
   #beginEarly(): void {
@@ -445,7 +447,7 @@ export class Moving {
     const arrival = this.#arrivals.get(ticket);
     if (arrival === undefined) return;
     const { session, sm, waiting } = arrival;
-    if (arrival.isHalted) {
+    if (arrival.isHalted && !session.isOver) {
       // Its next home waits for it, unless it stays.
       arrival.timer = this.#timerOf(ticket);
       return;
