@@ -37,7 +37,6 @@ const schema = z.object({
   spoke: z.array(z.tuple([z.string(), ago])),
   invited: z.array(z.tuple([z.string(), z.string()])),
   applicants: z.array(z.string()),
-  notifiedCount: z.number().optional(),
   listChanges: z.array(
     z.object({
       since: z.string(),
@@ -82,7 +81,6 @@ function describe(room: Room, isAnonymous: (bare: string) => boolean): State {
     spoke: [...room.spoke].map(([user, at]) => [user, now - at]),
     invited: [...room.invited],
     applicants: [...room.applicants],
-    notifiedCount: room.notifiedCount,
     listChanges: [...room.listChanges],
     activity: {
       hours: Math.floor(now / hourMs) - activity.hour,
@@ -118,7 +116,6 @@ function restore(rooms: Rooms, room: Room, state: State): void {
   for (const [user, since] of state.spoke) room.spoke.set(user, now - since);
   for (const [invitee, inviter] of state.invited) room.invited.set(invitee, inviter);
   for (const user of state.applicants) room.applicants.add(user);
-  room.notifiedCount = state.notifiedCount;
   room.listChanges.push(...state.listChanges);
   Object.assign(room.activity, {
     hour: Math.floor(now / hourMs) - state.activity.hours,

@@ -2,7 +2,6 @@
 
 import { z } from 'zod';
 import type { Jid } from '../../server/address/jid.js';
-import { monotonic } from '../../server/clock.js';
 import { Portions } from '../../server/limits/portions.js';
 import type { Memory } from '../../server/module/index.js';
 import type { Session } from '../../server/routing/session.js';
@@ -11,8 +10,8 @@ import { jid } from '../../server/stanza/stored.js';
 /** A client's subscription; lasts while it is available to the service. Every node has it, for the rooms that live there. */
 export interface Subscription {
   readonly jid: Jid;
-  /** Ms (`monotonic`). */
-  readonly since: number;
+  /** Another one if the client subscribes again. */
+  readonly id: string;
   /** Rooms of this node that the client was notified about and has not been in since. */
   readonly notified: Set<string>;
 }
@@ -56,22 +55,21 @@ export function followsNone({ clients, held }: Subscribers, concerns: (bare: str
     if (session !== undefined && concerns(session.jid.bare)) held.set(full, { session: undefined, holder });
 }
 
-/** A client that was notified about a room that moves. `ms`: for how long it has subscribed. */
-const movedNotice = z.object({ client: jid, ms: z.number() });
+/** A client that was notified about a room that moves. `id`: of its subscription. */
+const movedNotice = z.object({ client: jid, id: z.string() });
 
 /** Who was notified about which room, for the hook `moves`. */
 export const notices = ({ clients }: Subscribers): Memory<z.output<typeof movedNotice>> => ({
   name: 'muc.notified',
   schema: movedNotice,
   *describe(concerns) {
-    const now = monotonic();
-    for (const [client, { since, notified }] of clients)
-      for (const room of notified) if (concerns(room)) yield [room, { client, ms: now - since }];
+    for (const [client, { id, notified }] of clients)
+      for (const room of notified) if (concerns(room)) yield [room, { client, id }];
   },
-  restore: (room, { client, ms }) => {
+  restore: (room, { client, id }) => {
     const subscription = clients.get(client);
     // Otherwise it has subscribed again meanwhile.
-    if (subscription !== undefined && monotonic() - subscription.since >= ms) subscription.notified.add(room);
+    if (subscription?.id === id) subscription.notified.add(room);
   },
 });
 

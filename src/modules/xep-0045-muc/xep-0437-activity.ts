@@ -8,12 +8,11 @@
  */
 import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
-import { monotonic } from '../../server/clock.js';
 import { defineQuestion, type Maybe } from '../../server/module/index.js';
 import type { Origin } from '../../server/routing/passage.js';
 import type { Session } from '../../server/routing/session.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { stanzaId } from '../../server/stanza/ids.js';
+import { randomId, stanzaId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { jid } from '../../server/stanza/stored.js';
@@ -30,10 +29,10 @@ const mostRooms = 500;
 const mostRead = 50;
 const readAtOnce = 20;
 
-/** Sent to every node by the home of the service: a client subscribes, or no longer does. */
+/** Sent to every node by the home of the service: a client subscribes, under this id, or no longer does: null. */
 export const subscribing = defineQuestion({
   name: 'muc.activity_subscription',
-  given: z.object({ client: jid, isOver: z.boolean() }),
+  given: z.object({ client: jid, id: z.string().nullable() }),
   answer: z.null(),
 });
 
@@ -68,7 +67,7 @@ async function subscribe(muc: Muc, client: Jid, session: Session | undefined): P
   }
   held.set(client.full, { session, holder });
   try {
-    await host.askNodes(subscribing, { client: client.full, isOver: false });
+    await host.askNodes(subscribing, { client: client.full, id: randomId(9) });
   } catch (error) {
     await unsubscribe(muc, client);
     throw error;
@@ -88,26 +87,26 @@ function release({ subscribers: { held, portions } }: Muc, { full }: Jid): void 
 export function unsubscribe(muc: Muc, client: Jid): Maybe<void> {
   release(muc, client);
   if (!muc.subscribers.clients.has(client.full)) return;
-  const told = muc.host.askNodes(subscribing, { client: client.full, isOver: true });
+  const told = muc.host.askNodes(subscribing, { client: client.full, id: null });
   if (told instanceof Promise) return told.then(() => {});
 }
 
 /** At every node. */
 export function noteSubscription(
   { subscribers, rooms }: Muc,
-  { client, isOver }: { readonly client: string; readonly isOver: boolean },
+  { client, id }: { readonly client: string; readonly id: string | null },
 ): null {
   const { clients, users } = subscribers;
   const jid = Jid.parse(client);
   const all = users.get(jid.bare) ?? new Set();
   const old = clients.get(jid.full);
   if (old !== undefined) all.delete(old);
-  if (isOver) {
+  if (id === null) {
     clients.delete(jid.full);
     if (all.size === 0 && rooms.joins(jid.bare) === 0) users.delete(jid.bare);
     return null;
   }
-  const subscription: Subscription = { jid, since: monotonic(), notified: new Set() };
+  const subscription: Subscription = { jid, id, notified: new Set() };
   clients.set(jid.full, subscription);
   users.set(jid.bare, all.add(subscription));
   subscribers.count++;
