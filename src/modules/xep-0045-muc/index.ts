@@ -54,7 +54,7 @@ import { roomForms } from './room-config.js';
 import { leftover, listed, Rooms } from './rooms.js';
 import { settings } from './settings.js';
 import { storedMember, storedRoom } from './stored.js';
-import { followsNone, type Left, noSubscribers, notices } from './subscribers.js';
+import { followsNone, forgetFormer, type Left, noSubscribers, notices, subscribedOccupants } from './subscribers.js';
 import { hatCommands } from './xep-0317-hats.js';
 import { moderate, moderationIn, oldModerationIn } from './xep-0425-moderation.js';
 import { occupied, occupiedHere, oldSearch, search } from './xep-0433-search.js';
@@ -302,6 +302,7 @@ export default defineModule({
       event('avatarChanged', (changed) => showAvatar(muc, changed)),
       moves(roomsInMemory(rooms, (bare) => host.isAnonymous(bare))),
       moves(notices(muc.subscribers)),
+      moves(subscribedOccupants(muc.subscribers, rooms)),
       moves(iqs.memory),
       moves(parts.notices.memory('muc.notices', (key) => key.slice(0, key.indexOf(' ')))),
       // What is known of a room that has just come here is handed over when it has been read.
@@ -318,6 +319,7 @@ export default defineModule({
       every(sweepMs, async () => {
         await removeGhosts(muc);
         await removeGhostSubscriptions(muc);
+        forgetFormer(muc.subscribers, rooms);
         await rooms.sweep();
       }),
       every(Math.min(sweepMs, config.silence_seconds * 250), () => lookForGhosts(muc)),

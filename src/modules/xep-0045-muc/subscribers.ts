@@ -55,6 +55,37 @@ export function followsNone({ clients, held }: Subscribers, concerns: (bare: str
     if (session !== undefined && concerns(session.jid.bare)) held.set(full, { session: undefined, holder });
 }
 
+/** The rooms of this node that are in memory. */
+interface RoomsHere {
+  loaded(): Iterable<{ readonly jid: Jid; readonly occupants: ReadonlyMap<string, { readonly user: Jid }> }>;
+  /** Number of clients in rooms, by account. */
+  joins(user: string): number;
+}
+
+/**
+ * Occupants of rooms that move who have subscribed before: when they leave, that is noted at the room's new home (see
+ * `Subscribers.users`). For the hook `moves`.
+ */
+export const subscribedOccupants = ({ users }: Subscribers, rooms: RoomsHere): Memory<string> => ({
+  name: 'muc.subscribed_occupants',
+  schema: jid,
+  *describe(concerns) {
+    for (const { jid: room, occupants } of rooms.loaded()) {
+      if (!concerns(room.bare)) continue;
+      for (const { user } of occupants.values()) if (users.has(user.bare)) yield [room.bare, user.bare];
+    }
+  },
+  restore: (_, user) => {
+    if (!users.has(user)) users.set(user, new Set());
+  },
+});
+
+/** Forgets users who have neither a subscription nor a client in a room of this node. */
+export function forgetFormer({ users }: Subscribers, rooms: RoomsHere): void {
+  for (const [user, subscriptions] of users)
+    if (subscriptions.size === 0 && rooms.joins(user) === 0) users.delete(user);
+}
+
 /** A client that was notified about a room that moves. `id`: of its subscription. */
 const movedNotice = z.object({ client: jid, id: z.string() });
 
