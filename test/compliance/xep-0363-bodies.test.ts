@@ -137,7 +137,7 @@ scenario('a body without a slot of that size is not read', async (scene) => {
 });
 
 scenario('many accounts at once, half of them over HTTP/2', async (scene) => {
-  const users = await Promise.all(Array.from({ length: 20 }, (_, number) => scene.actor(`user${number}@localhost/a`)));
+  const users = await Promise.all(Array.from({ length: 8 }, (_, number) => scene.actor(`user${number}@localhost/a`)));
   const files = users.flatMap((user, number) =>
     Array.from({ length: 10 }, (_, file) => ({ user, way: ways[(number + file) % 2]! })),
   );
