@@ -2,7 +2,8 @@
  * A small client that records what it sent and the server acknowledged (XEP-0198), and what it received and
  * acknowledged. It uses plain TCP, and resumes its session if possible.
  */
-import { connect, type Socket } from 'node:net';
+import { connect, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { NS } from '../../src/server/stanza/ns.js';
 import { reset } from '../../src/server/transport/reset.js';
 import { type Element, elementOf, serialize } from '../../src/server/xml/element.js';
@@ -15,6 +16,8 @@ export interface ClientOptions {
   readonly address: string;
   readonly password: string;
   readonly port: () => number;
+  /** Opens a connection in another way than plain TCP: text of a stream over TCP goes in and comes out. */
+  readonly open?: () => Duplex;
   /** What begins every new session: sent first, and again where the session was lost. */
   readonly greeting?: readonly string[];
   /** The probability that it answers `<r/>`; a later answer covers skipped ones. Default: always. */
@@ -55,7 +58,7 @@ export class Client {
   readonly bare: string;
   readonly resource: string;
   readonly #options: ClientOptions;
-  #socket: Socket | undefined;
+  #socket: Duplex | undefined;
   #reader: { read(chunk: Buffer): StreamItem[] };
   /** Unacknowledged stanzas, the oldest first. */
   #outbox: Sent[] = [];
@@ -179,7 +182,8 @@ export class Client {
 
   #open(localAddress = '127.0.0.1'): void {
     this.cut();
-    const socket = connect({ host: '127.0.0.1', port: this.#options.port(), localAddress, noDelay: true });
+    const socket =
+      this.#options.open?.() ?? connect({ host: '127.0.0.1', port: this.#options.port(), localAddress, noDelay: true });
     this.#socket = socket;
     this.#reader = this.#newReader();
     this.#pending = [];
@@ -264,7 +268,9 @@ export class Client {
     this.#online = false;
     const socket = this.#socket;
     this.#socket = undefined;
-    if (socket !== undefined) reset(socket);
+    // TLS would say goodbye.
+    if (socket?.constructor === Socket) reset(socket);
+    else socket?.destroy();
     this.#lost();
     this.#waiting?.lost(new Error('the connection was lost'));
     this.#waiting = undefined;
