@@ -38,4 +38,4 @@ node scripts/setup.mjs
 node scripts/setup.mjs server
 need_chromium || missing chromium
 need_playwright || missing 'what npm has'
-exec node --test --test-concurrency=1 --test-timeout=180000 dist/test/web/*.test.js
+exec node --test --test-concurrency=1 --test-timeout=1800000 dist/test/web/*.test.js
