@@ -639,31 +639,35 @@ scenario('XEP-0313 §6.1: the archive of a room stores what that of an account d
   const reading = around(new MemoryStorage(), ({ name, operation }, run) =>
     held === undefined || name !== 'offline' || operation !== 'page' ? run() : held.then(() => run()),
   );
-  scenario('what the account of an occupant handles is not overtaken', { storage: () => reading }, async (scene) => {
-    const hag = await scene.actor('hag66@localhost/pda');
-    const crone = await scene.actor('crone1@localhost/desktop');
-    const { id } = (await crone.managesStream()).attrs;
-    await founds(crone, 'order', 'firstwitch');
-    await grants(crone, 'order', 'hag66@localhost', 'admin');
-    await enters(hag, 'order', 'thirdwitch');
-    await quiets(crone);
-    let go!: () => void;
-    held = new Promise((resolve) => {
-      go = resolve;
-    });
-    // Her account reads what was stored for her, and handles what she is sent when her connection is lost.
-    await crone.sends('<presence/>');
-    await crone.receives(`<presence from='crone1@localhost/desktop'/>`);
-    crone.cut();
-    await hag.syncs();
-    await grants(hag, 'order', 'absent@localhost', 'member');
-    await enters(await scene.actor('witch@localhost/laptop'), 'order', 'secondwitch');
-    go();
-    const again = await scene.known('crone1@localhost');
-    await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='${crone.handled}'/>`);
-    await again.receives(`<resumed xmlns='${NS.sm}'/>`);
-    await again.receivesFirst(`<message from='${room('order')}'><x xmlns='${NS.mucUser}'>
+  scenario(
+    'what the account of an occupant handles is not overtaken',
+    { storage: () => reading, isTimed: true },
+    async (scene) => {
+      const hag = await scene.actor('hag66@localhost/pda');
+      const crone = await scene.actor('crone1@localhost/desktop');
+      const { id } = (await crone.managesStream()).attrs;
+      await founds(crone, 'order', 'firstwitch');
+      await grants(crone, 'order', 'hag66@localhost', 'admin');
+      await enters(hag, 'order', 'thirdwitch');
+      await quiets(crone);
+      let go!: () => void;
+      held = new Promise((resolve) => {
+        go = resolve;
+      });
+      // Her account reads what was stored for her, and handles what she is sent when her connection is lost.
+      await crone.sends('<presence/>');
+      await crone.receives(`<presence from='crone1@localhost/desktop'/>`);
+      crone.cut();
+      await hag.syncs();
+      await grants(hag, 'order', 'absent@localhost', 'member');
+      await enters(await scene.actor('witch@localhost/laptop'), 'order', 'secondwitch');
+      go();
+      const again = await scene.known('crone1@localhost');
+      await again.sends(`<resume xmlns='${NS.sm}' previd='${id}' h='${crone.handled}'/>`);
+      await again.receives(`<resumed xmlns='${NS.sm}'/>`);
+      await again.receivesFirst(`<message from='${room('order')}'><x xmlns='${NS.mucUser}'>
       <item affiliation='member' jid='absent@localhost'/></x></message>`);
-    await again.receivesFirst(`<presence from='${room('order')}/secondwitch'/>`);
-  });
+      await again.receivesFirst(`<presence from='${room('order')}/secondwitch'/>`);
+    },
+  );
 }
