@@ -52,15 +52,6 @@ interface Download {
 /** Chromium's own protocol, of which Playwright covers a part. */
 interface DevTools {
   send(method: 'Page.getInstallabilityErrors'): Promise<{ installabilityErrors: readonly { errorId: string }[] }>;
-  send(method: 'ServiceWorker.enable'): Promise<unknown>;
-  send(
-    method: 'ServiceWorker.deliverPushMessage',
-    message: { origin: string; registrationId: string; data: string },
-  ): Promise<unknown>;
-  on(
-    event: 'ServiceWorker.workerRegistrationUpdated',
-    listener: (found: { registrations: readonly { registrationId: string; scopeURL: string }[] }) => void,
-  ): void;
   detach(): Promise<void>;
 }
 
@@ -82,6 +73,8 @@ interface ContextOptions {
 interface OpenOptions extends Omit<ContextOptions, 'viewport'> {
   /** Runs in each page before its own scripts. */
   readonly script?: string;
+  /** A browser of its own, with its data in a folder and further arguments: what private windows do not have works there. */
+  readonly own?: { readonly folder: string; readonly args: readonly string[] };
 }
 
 interface DrivenContext extends Context {
@@ -90,9 +83,19 @@ interface DrivenContext extends Context {
   close(): Promise<void>;
 }
 
+interface LaunchOptions {
+  readonly executablePath: string;
+  readonly args: readonly string[];
+  readonly timeout: number;
+}
+
 interface Playwright {
   readonly chromium: {
-    launch(options: { executablePath: string; args: readonly string[]; timeout: number }): Promise<{
+    launchPersistentContext(
+      folder: string,
+      options: LaunchOptions & ContextOptions & { readonly ignoreDefaultArgs: readonly string[] },
+    ): Promise<DrivenContext>;
+    launch(options: LaunchOptions): Promise<{
       newContext(options: ContextOptions): Promise<DrivenContext>;
       close(): Promise<void>;
     }>;
@@ -111,6 +114,13 @@ interface Violation {
   readonly nodes: readonly { readonly html: string }[];
 }
 
+const howToLaunch = (args: readonly string[] = []): LaunchOptions => ({
+  executablePath: '/usr/bin/chromium',
+  // Its sandbox does not start for root.
+  args: [...args, ...(process.getuid?.() === 0 ? ['--no-sandbox'] : [])],
+  timeout: patience,
+});
+
 /** Resolves once something in the page is so. */
 export async function until(page: Page, condition: string): Promise<void> {
   while ((await page.evaluate(condition)) !== true) await new Promise((resolve) => setImmediate(resolve));
@@ -120,24 +130,29 @@ export class Browser {
   readonly #browser: Awaited<ReturnType<typeof chromium.launch>>;
   /** What a user would not see: errors, refused and failed requests, requests to others than the server. */
   readonly #problems: string[] = [];
+  readonly #owned: DrivenContext[] = [];
 
   private constructor(browser: Awaited<ReturnType<typeof chromium.launch>>) {
     this.#browser = browser;
   }
 
   static async launch(): Promise<Browser> {
-    // Its sandbox does not start for root.
-    const args = process.getuid?.() === 0 ? ['--no-sandbox'] : [];
-    return new Browser(await chromium.launch({ executablePath: '/usr/bin/chromium', args, timeout: patience }));
+    return new Browser(await chromium.launch(howToLaunch()));
   }
 
   /** Opens a page as somebody else than all others: nothing is shared with them. */
-  async open(name: string, url: string, { script, ...options }: OpenOptions = {}): Promise<Page> {
-    const context = await this.#browser.newContext({
-      viewport: { width: 1000, height: 640 },
-      locale: 'en',
-      ...options,
-    });
+  async open(name: string, url: string, { script, own, ...more }: OpenOptions = {}): Promise<Page> {
+    const options = { viewport: { width: 1000, height: 640 }, locale: 'en', ...more };
+    const context =
+      own === undefined
+        ? await this.#browser.newContext(options)
+        : await chromium.launchPersistentContext(own.folder, {
+            ...options,
+            ...howToLaunch(own.args),
+            // Push messages count as such.
+            ignoreDefaultArgs: ['--disable-background-networking'],
+          });
+    if (own !== undefined) this.#owned.push(context);
     if (script !== undefined) await context.addInitScript({ content: script });
     const page = await context.newPage();
     page.setDefaultTimeout(patience);
@@ -189,7 +204,8 @@ export class Browser {
     return installabilityErrors.map(({ errorId }) => errorId).filter((id) => id !== 'in-incognito');
   }
 
-  close(): Promise<void> {
-    return this.#browser.close();
+  async close(): Promise<void> {
+    for (const context of this.#owned) await context.close();
+    await this.#browser.close();
   }
 }

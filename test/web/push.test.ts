@@ -1,24 +1,24 @@
 /**
- * A message for somebody whose page is closed, from the server through its push gateway and a push service to a real service
- * worker, and on to the chat.
+ * A message for somebody whose page is closed: from the server through its push gateway and a push service to Chromium, which
+ * decrypts it and starts the service worker, and on to the chat. Chromium is told to use a local push service in place of
+ * Google's (chromium-push.ts); it names Google's address nevertheless, which the page replaces by that of the service.
  *
- * Chromium's own push service is Google's, and cannot be another one. So the page gets a subscription with keys of the test
- * at a local service, the test decrypts what arrives there as the browser would, and DevTools hand it to the service worker.
- * A click on a notification cannot be produced either: the worker gets its event, and the test opens the page that the
- * worker asks for.
+ * A click on a notification cannot be produced: the worker gets its event, and the test opens the page that it asks for.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { type DeviceKeys, encrypt } from '../../src/modules/push-gateway/rfc-8291-encryption.js';
 import { Jid } from '../../src/server/address/jid.js';
 import { createServer, type Server } from '../../src/server/index.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { CertificateAuthority } from '../certificate-authority.js';
 import { DnsServer } from '../dns-server.js';
-import { Subscription, WebPushService } from '../web-push-service.js';
+import { WebPushService } from '../web-push-service.js';
 import { Browser, type Page, until, type Worker } from './browser.js';
+import { ChromiumPush } from './chromium-push.js';
 
 const name = 'push.example';
 const password = 'a nightingale, not a lark';
@@ -27,6 +27,8 @@ const authority = new CertificateAuthority('The push services');
 writeFileSync(join(folder, 'ca.pem'), authority.pem.certificate);
 
 let service: WebPushService;
+/** The part of it that the browser sees. */
+let push: ChromiumPush;
 let dns: DnsServer;
 let server: Server;
 let browser: Browser;
@@ -34,6 +36,7 @@ let origin = '';
 
 before(async () => {
   service = await WebPushService.open(name, authority.issues([name]));
+  push = await ChromiumPush.open(authority.issues(['127.0.0.1']));
   dns = await DnsServer.open({ addresses: { [name]: ['127.0.0.1'] } });
   server = await createServer({
     text: '',
@@ -71,24 +74,21 @@ after(async () => {
   await browser?.close();
   await server?.stop();
   service?.close();
+  push?.close();
   dns?.close();
   rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
 });
 
-/** In place of the browser's push service. */
-const subscribes = ({ endpoint, p256dh, auth }: Subscription): string => `
-  const known = () => JSON.parse(localStorage.getItem('subscribed'));
-  const subscription = () => known() && {
-    options: { applicationServerKey: Uint8Array.from(atob(known()), (one) => one.charCodeAt(0)).buffer },
-    toJSON: () => (${JSON.stringify({ endpoint, keys: { p256dh, auth } })}),
-    unsubscribe: async () => localStorage.removeItem('subscribed'),
-  };
-  PushManager.prototype.getSubscription = async () => subscription();
-  PushManager.prototype.subscribe = async ({ userVisibleOnly, applicationServerKey: key }) => {
-    if (!userVisibleOnly) throw new Error('notifications have to be shown');
-    localStorage.setItem('subscribed', JSON.stringify(key.replaceAll('-', '+').replaceAll('_', '/')));
-    return subscription();
+/** Where Chromium says that messages are to be sent, at our service. */
+const elsewhere = (origin: string): string => `
+  const { toJSON } = PushSubscription.prototype;
+  PushSubscription.prototype.toJSON = function () {
+    const { endpoint, ...rest } = toJSON.call(this);
+    return { ...rest, endpoint: '${origin}' + new URL(endpoint).pathname };
   };`;
+
+/** The subscription of the service worker. */
+const subscription = `(async () => (await navigator.serviceWorker.getRegistration('/'))?.pushManager.getSubscription())()`;
 
 async function logIn(page: Page, user: string): Promise<void> {
   await page.fill('input[name="jid"]', `${user}@localhost`);
@@ -137,10 +137,10 @@ const clicks = (worker: Worker): Promise<unknown> =>
   })()`);
 
 test('a message while the page is closed: a notification, and the chat', async () => {
-  const device = new Subscription(`${service.origin}/device`);
   const page = await browser.open('juliet', `${origin}/`, {
     permissions: ['notifications'],
-    script: subscribes(device),
+    script: elsewhere(service.origin),
+    own: { folder: join(folder, 'browser'), args: push.args },
   });
   await logIn(page, 'juliet');
   await until(page, `localStorage.getItem('waxwing-push') !== null`);
@@ -153,25 +153,15 @@ test('a message while the page is closed: a notification, and the chat', async (
 
   const context = page.context();
   const key = (await page.evaluate(`fetch('/push/vapid-key').then((answer) => answer.text())`)) as string;
+  const { keys } = (await page.evaluate(`${subscription}.then((one) => one.toJSON())`)) as { keys: DeviceKeys };
   const idle = await context.newPage();
-  const tools = await context.newCDPSession(idle);
-  const registered = new Promise<string>((resolve) =>
-    tools.on('ServiceWorker.workerRegistrationUpdated', ({ registrations }) => {
-      const found = registrations.find(({ scopeURL }) => scopeURL === `${origin}/`);
-      if (found !== undefined) resolve(found.registrationId);
-    }),
-  );
-  await tools.send('ServiceWorker.enable');
-  const registrationId = await registered;
   await page.close();
 
   await says(romeo, 'juliet', 'Wherefore art thou gone?');
   const received = await service.receives();
   service.proves(received, key);
-  const notice = device.reads(received);
-  assert.equal(notice.account, 'juliet@localhost');
-  assert.equal(notice.body, 'Wherefore art thou gone?');
-  await tools.send('ServiceWorker.deliverPushMessage', { origin, registrationId, data: JSON.stringify(notice) });
+  const token = received.path.split('/').at(-1)!;
+  push.deliver(token, received.body);
 
   // A page of the server that is not the chat.
   await idle.goto(`${origin}/robots.txt`);
@@ -192,7 +182,7 @@ test('a message while the page is closed: a notification, and the chat', async (
 
   // The page is open now, and shows the chat that the next notification is about.
   const other = { account: 'juliet@localhost', count: 2, sender: 'nurse@localhost/chamber' };
-  await tools.send('ServiceWorker.deliverPushMessage', { origin, registrationId, data: JSON.stringify(other) });
+  push.deliver(token, encrypt(JSON.stringify(other), keys));
   const [second] = await shown(idle);
   assert.equal(second!.body, '2 new messages');
   assert.equal(await clicks(worker), undefined);
@@ -203,6 +193,9 @@ test('a message while the page is closed: a notification, and the chat', async (
   await again.click('.modal.show .modal-footer .btn-danger');
   await again.click('converse-confirm-modal button[type="submit"]');
   await again.waitForSelector('converse-login-form');
-  await until(again, `['waxwing-push', 'subscribed'].every((name) => localStorage.getItem(name) === null)`);
+  await until(
+    again,
+    `${subscription}.then((found) => found === null && localStorage.getItem('waxwing-push') === null)`,
+  );
   browser.demandNoProblems(/Cannot read properties of (?:undefined|null)|api\.disco\./);
 });
