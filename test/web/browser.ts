@@ -121,10 +121,11 @@ const howToLaunch = (args: readonly string[] = []): LaunchOptions => ({
   timeout: patience,
 });
 
-/** Resolves once something in the page is so. */
-export async function until(page: Page, condition: string): Promise<void> {
-  while ((await page.evaluate(condition)) !== true) await new Promise((resolve) => setImmediate(resolve));
-}
+/** Resolves once something in the page is so. The page looks by itself, which leaves the machine to what it waits for. */
+export const until = (page: Page, condition: string): Promise<unknown> =>
+  page.evaluate(`(async () => {
+    while ((await (${condition})) !== true) await new Promise((resolve) => setTimeout(resolve, 50));
+  })()`);
 
 export class Browser {
   readonly #browser: Awaited<ReturnType<typeof chromium.launch>>;
