@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The web client in headless Chromium. Installs what is missing: npm packages into .interop/web, and Debian's chromium if it runs
+# The web client in headless Chromium: chat, or the files named (`run.sh chat push`). Installs what is missing: npm packages into .interop/web, and Debian's chromium if it runs
 # as root. Without Chromium it fails if CI is true, and is skipped with a message otherwise. SCREENSHOTS=1 writes the pictures of
 # docs/screenshots anew.
 set -euo pipefail
@@ -38,4 +38,4 @@ node scripts/setup.mjs
 node scripts/setup.mjs server
 need_chromium || missing chromium
 need_playwright || missing 'what npm has'
-exec node --test --test-concurrency=1 --test-timeout=1800000 dist/test/web/*.test.js
+exec node --test --test-concurrency=1 --test-timeout=1800000 $(printf 'dist/test/web/%s.test.js ' "${@:-chat}")
