@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The web client in headless Chromium: chat, or the files named (`run.sh chat push`). Installs what is missing: npm packages into .interop/web, and Debian's chromium if it runs
-# as root. Without Chromium it fails if CI is true, and is skipped with a message otherwise. SCREENSHOTS=1 writes the pictures of
-# docs/screenshots anew.
+# The web client in headless Chromium: chat, or the files named (`run.sh chat push`). Installs what is missing: npm packages into
+# .interop/web, and Debian's chromium if it runs as root. Without Chromium it fails if CI is true, and is skipped with a message
+# otherwise. SCREENSHOTS=1 writes the pictures of docs/screenshots anew.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 place=$PWD/.interop/web
