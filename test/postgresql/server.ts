@@ -29,6 +29,8 @@ export function openIn(schema: string, options: Partial<PostgresqlOptions> = {})
 /** Runs SQL beside the storage. */
 export async function sql(text: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
   const beside = new pg.Client(client);
+  // What is under way is rejected as well.
+  beside.on('error', () => {});
   await beside.connect();
   try {
     return (await beside.query(text, values.length === 0 ? undefined : values)).rows;
