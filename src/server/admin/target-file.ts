@@ -1,10 +1,12 @@
 /** A private file that appears under its name only once it is complete. */
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { privateMode } from '../private-file.js';
 import { CommandError } from './command.js';
+
+const endings = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export interface TargetFile {
   /** Undefined for standard output. */
@@ -15,7 +17,7 @@ export interface TargetFile {
   discard(): Promise<void>;
 }
 
-/** `-` is standard output. Rejects with CommandError. */
+/** `-` is standard output. A signal that ends the process also removes what is not complete. Rejects with CommandError. */
 export async function openTarget(name: string, { force }: { readonly force: boolean }): Promise<TargetFile> {
   let bytes = 0;
   if (name === '-') {
@@ -40,6 +42,15 @@ export async function openTarget(name: string, { force }: { readonly force: bool
   const file = await open(partial, 'wx', privateMode).catch((error: NodeJS.ErrnoException) => {
     throw failed(error);
   });
+  // What was written has secrets in it.
+  const ended = (signal: NodeJS.Signals): void => {
+    rmSync(partial, { force: true });
+    process.kill(process.pid, signal);
+  };
+  for (const signal of endings) process.once(signal, ended);
+  const left = (): void => {
+    for (const signal of endings) process.off(signal, ended);
+  };
   return {
     path,
     async write(text) {
@@ -60,11 +71,13 @@ export async function openTarget(name: string, { force }: { readonly force: bool
       } catch (error) {
         throw error instanceof CommandError ? error : failed(error as NodeJS.ErrnoException);
       }
+      left();
       return bytes;
     },
     async discard() {
       await file.close().catch(() => {});
       await rm(partial, { force: true });
+      left();
     },
   };
 }
