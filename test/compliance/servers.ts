@@ -302,8 +302,9 @@ export class Impostor {
   /** Reads what still comes, whatever it is, until the other side has ended the connection. */
   async isLeft(): Promise<void> {
     if (this.#socket.destroyed) return;
-    this.#socket.removeAllListeners('readable').resume();
-    await once(this.#socket, 'close');
+    const socket = this.#socket.removeAllListeners('readable').resume();
+    // It may also be reset, if what this end sent was not read.
+    await new Promise((resolve) => socket.once('close', resolve));
   }
 
   /** Breaks the connection. */

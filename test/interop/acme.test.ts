@@ -31,6 +31,8 @@ interface Setup {
   readonly directory?: string;
   readonly authority?: string;
   readonly dns?: string;
+  /** Of uploaded files. Default: one in the data folder. */
+  readonly files?: string;
 }
 
 describe('ACME', { skip: !hasPebble && 'Pebble is not installed' }, () => {
@@ -94,6 +96,7 @@ describe('ACME', { skip: !hasPebble && 'Pebble is not installed' }, () => {
     ${setup.more ?? ''}
     [storage]
     low_space_bytes = 0
+    files.folder = ${JSON.stringify(setup.files ?? '')}
     [modules.proxy65]
     listen = ["127.0.0.1:0"]
     [log]
@@ -258,9 +261,10 @@ describe('ACME', { skip: !hasPebble && 'Pebble is not installed' }, () => {
       const storage = new MemoryStorage();
       const network = new LocalNetwork();
       const node = (name: string) => ({ node: name, address: name, network });
-      const reached = await start({ challenge }, { storage: storage.handle(), cluster: node('node1') });
+      const files = await mkdtemp(join(folder, 'files-'));
+      const reached = await start({ challenge, files }, { storage: storage.handle(), cluster: node('node1') });
       const hidden = await start(
-        { challenge, acme: '"127.0.0.1:0"', https: 0 },
+        { challenge, files, acme: '"127.0.0.1:0"', https: 0 },
         { storage: storage.handle(), cluster: node('node2') },
       );
       const both = [reached, hidden];
