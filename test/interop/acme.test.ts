@@ -96,7 +96,7 @@ describe('ACME', { skip: !hasPebble && 'Pebble is not installed' }, () => {
     ${setup.more ?? ''}
     [storage]
     low_space_bytes = 0
-    files.folder = ${JSON.stringify(setup.files ?? '')}
+    ${setup.files === undefined ? '' : `files.folder = ${JSON.stringify(setup.files)}`}
     [modules.proxy65]
     listen = ["127.0.0.1:0"]
     [log]

@@ -3,6 +3,7 @@
  * node.ts for the whole of a move.
  */
 import type { Storage } from '../../storage/contract.js';
+import { within } from '../clock.js';
 import { keyOf, type NodeName } from './frames.js';
 import type { Link } from './link.js';
 import { slotCount } from './slots.js';
@@ -13,6 +14,8 @@ const { setTimeout } = globalThis;
 
 /** Ms before another attempt. */
 const retryPause = 100;
+/** How long other nodes may take to confirm what was sent before, in ms: at first, and after some attempts. */
+const patience = { first: 500, most: 16_000 };
 
 /** What a home hands over: state of a slot, or of the node for all slots. */
 export interface Handed {
@@ -69,6 +72,7 @@ export class Giving {
   readonly #requested = new Map<number, number>();
   #isBalancing = false;
   #isUnbalanced = false;
+  #patience = patience.first;
 
   constructor(parts: GivingParts) {
     this.#parts = parts;
@@ -124,9 +128,22 @@ export class Giving {
       // Messages sent for these addresses must arrive before those that their new homes send. Until they are handled,
       // questions to these addresses are answered: the handling may depend on them.
       this.#parts.resumeInbox();
-      // Whoever has not seen the last view has still to take what was handed over with it, and to send on what waited.
-      await this.#parts.at(claimed.version);
-      await this.#parts.allConfirmed();
+      const confirmed = this.#confirmed(claimed.version);
+      if (!(await within(confirmed, this.#patience))) {
+        // A confirmation may wait for these addresses in turn, as that of a private message in a room for its reader: they
+        // go on until it has come.
+        this.#patience = Math.min(2 * this.#patience, patience.most);
+        this.#isUnbalanced = true;
+        this.#parts.stayed(slots);
+        let isConfirmed = false;
+        void confirmed.finally(() => {
+          isConfirmed = true;
+          this.#parts.changed();
+        });
+        await this.#parts.until(() => isConfirmed);
+        return;
+      }
+      this.#patience = patience.first;
       await this.#parts.options.finishing(slots);
       this.#enter(stopping, slots);
       await this.#parts.idle(slots);
@@ -145,6 +162,13 @@ export class Giving {
     }
     const staying = new Set([...slots].filter((slot) => isLeaving(this.#parts.states[slot])));
     if (staying.size > 0 && !this.#parts.isOver()) this.#parts.stayed(staying);
+  }
+
+  /** Resolves when other nodes have confirmed everything that was sent to them before. */
+  async #confirmed(version: number): Promise<void> {
+    // Whoever has not seen the last view has still to take what was handed over with it, and to send on what waited.
+    await this.#parts.at(version);
+    await this.#parts.allConfirmed();
   }
 
   /** Throws if the node has stopped meanwhile. */
