@@ -568,3 +568,32 @@ test('a slot stays where it is when the member that it was to go to is gone', as
   assert.equal(a.of(user), undefined);
   assert.deepEqual(world.warnings, []);
 });
+
+test('a hand-over gives way to a frame that is confirmed only after a message to its addresses', async () => {
+  const world = new World(1, false);
+  let pair: { readonly room: Jid; readonly reader: Jid } | undefined;
+  let said: Promise<unknown> | undefined;
+  const a = await world.start('a', {
+    pausing: async () => {
+      // The second time the reader handles nothing more.
+      if (pair !== undefined && !a.acts(slotOf(pair.reader.bare)))
+        said ??= a.of(pair.room)!.send([pair.room], 'said', { isOnce: false }).confirmed;
+      await turn();
+    },
+  });
+  const b = await world.start('b', {
+    receiver: {
+      receive: (delivery) =>
+        delivery.acknowledgeAfter(b.of(pair!.reader)!.send([pair!.reader], 'heard', { isOnce: false }).confirmed),
+      answer: async () => '',
+    },
+  });
+  await world.rest();
+  const at = (node: ClusterNode) => users.find(({ bare }) => node.acts(slotOf(bare)))!;
+  pair = { room: at(b), reader: at(a) };
+  await a.give([slotOf(pair.reader.bare)], 'b');
+  await said;
+  await world.rest();
+  assert.equal(b.acts(slotOf(pair.reader.bare)), true);
+  assert.deepEqual(world.arrived, [{ at: 'a', to: pair.reader.bare, payload: 'heard', isAgain: false }]);
+});
