@@ -130,6 +130,7 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
       'server/limits/portions.ts',
       'server/limits/rates.ts',
       'server/serial.ts',
+      'server/config/keys.ts',
       'server/config/units.ts',
       'server/config/address.ts',
       'server/http/assets.ts',

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { networks } from '../../server/config/address.js';
+import { network } from '../../server/config/keys.js';
 import { count, seconds } from '../../server/config/units.js';
 
 const origin = z.string().regex(/^https:\/\/[^/?#\s]+$/);
@@ -50,15 +50,7 @@ export const settings = z.strictObject({
     .describe('Maximum requests at once to one push service.')
     .meta({ live: true }),
   allow_networks: z
-    .array(
-      z.string().refine((text) => {
-        try {
-          return networks([text]) !== undefined;
-        } catch {
-          return false;
-        }
-      }, 'is not an address or a network'),
-    )
+    .array(network)
     .default([])
     .describe('Private addresses and networks in which push services may be. All others are refused.')
     .meta({ example: '10.0.0.0/8' }),

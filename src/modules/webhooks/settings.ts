@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { networks } from '../../server/config/address.js';
+import { network } from '../../server/config/keys.js';
 import { count, seconds } from '../../server/config/units.js';
 
 /** Kinds of events, of which each receiver names those that it wants. */
@@ -61,15 +61,7 @@ export const settings = z.strictObject({
     .describe('Maximum requests at once to one receiver: those of one account, room or address follow one another.')
     .meta({ live: true }),
   allow_networks: z
-    .array(
-      z.string().refine((text) => {
-        try {
-          return networks([text]) !== undefined;
-        } catch {
-          return false;
-        }
-      }, 'is not an address or a network'),
-    )
+    .array(network)
     .default([])
     .describe('Private addresses and networks in which receivers may be. All others are refused.')
     .meta({ example: '10.0.0.0/8' }),
