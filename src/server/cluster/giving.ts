@@ -136,10 +136,11 @@ export class Giving {
         this.#isUnbalanced = true;
         this.#parts.stayed(slots);
         let isConfirmed = false;
-        void confirmed.finally(() => {
+        const ended = (): void => {
           isConfirmed = true;
           this.#parts.changed();
-        });
+        };
+        confirmed.then(ended, ended);
         await this.#parts.until(() => isConfirmed);
         return;
       }
