@@ -827,35 +827,39 @@ scenario('§5: a hibernating session ends when its resource is bound again', asy
 
 // --- restarts -----------------------------------------------------------------------------------------------------------------
 
-scenario('a session is resumed after a restart of the server', { ...overTcp, alone: true }, async (scene) => {
-  const { actor, stage } = scene;
-  const romeo = await actor('romeo@localhost/orchard', { presence: true });
-  const juliet = await actor('juliet@localhost/balcony', { presence: true });
-  const id = await enables(juliet);
-  await juliet.sends(ping('1'));
-  await juliet.receives(pong('1'));
-  await juliet.receives(r);
-  await juliet.sends(a(1));
-  await romeo.sends(chat('juliet@localhost', '1') + chat('juliet@localhost', '2'));
-  await juliet.receives(sent('1'));
-  await juliet.receives(r);
-  await juliet.receives(sent('2'));
-  await Promise.all([stage.restart(), juliet.receivesStreamError('system-shutdown')]);
-  // She stays available.
-  const again = await actor('romeo@localhost/orchard', { presence: true });
-  await again.sends(chat('juliet@localhost', '3'));
-  await again.receivesNothing();
-  const back = await returns(scene, 'juliet@localhost', id, 2);
-  await back.receives(`<resumed xmlns='${NS.sm}' previd='${id}' h='1'/>`);
-  await gets(back, '2', '3');
-  await back.receives(r);
-  await back.sends(a(4));
-  back.jid = juliet.jid;
-  await back.sends(chat(again.jid, 'here'));
-  await again.receives(`<message from='${juliet.jid}' type='chat'><body>here</body></message>`);
-  await back.sends(ping('9'));
-  await back.receives(pong('9'));
-});
+scenario(
+  'a session is resumed after a restart of the server',
+  { ...overTcp, alone: true, stays: 'about a restart' },
+  async (scene) => {
+    const { actor, stage } = scene;
+    const romeo = await actor('romeo@localhost/orchard', { presence: true });
+    const juliet = await actor('juliet@localhost/balcony', { presence: true });
+    const id = await enables(juliet);
+    await juliet.sends(ping('1'));
+    await juliet.receives(pong('1'));
+    await juliet.receives(r);
+    await juliet.sends(a(1));
+    await romeo.sends(chat('juliet@localhost', '1') + chat('juliet@localhost', '2'));
+    await juliet.receives(sent('1'));
+    await juliet.receives(r);
+    await juliet.receives(sent('2'));
+    await Promise.all([stage.restart(), juliet.receivesStreamError('system-shutdown')]);
+    // She stays available.
+    const again = await actor('romeo@localhost/orchard', { presence: true });
+    await again.sends(chat('juliet@localhost', '3'));
+    await again.receivesNothing();
+    const back = await returns(scene, 'juliet@localhost', id, 2);
+    await back.receives(`<resumed xmlns='${NS.sm}' previd='${id}' h='1'/>`);
+    await gets(back, '2', '3');
+    await back.receives(r);
+    await back.sends(a(4));
+    back.jid = juliet.jid;
+    await back.sends(chat(again.jid, 'here'));
+    await again.receives(`<message from='${juliet.jid}' type='chat'><body>here</body></message>`);
+    await back.sends(ping('9'));
+    await back.receives(pong('9'));
+  },
+);
 
 scenario('§4: counts wrap after 2^32 - 1', { alone: true }, async (scene) => {
   const { actor, stage } = scene;
