@@ -611,7 +611,8 @@ const few = {
   config: { stream_management: { queue_stanzas: 10, hibernated_per_account: 2 }, limits: { stalled_seconds: 1 } },
 };
 
-scenario('a client that does not acknowledge is disconnected, and its session hibernates', few, async (scene) => {
+const fewAtOnce = { ...few, stays: 'about messages that come in one turn' };
+scenario('a client that does not acknowledge is disconnected, and its session hibernates', fewAtOnce, async (scene) => {
   const { actor } = scene;
   const romeo = await actor('romeo@localhost/orchard');
   const juliet = await actor('juliet@localhost/balcony', { presence: true });
