@@ -76,6 +76,25 @@ async function stops(attempt: Attempt, s2s: Readonly<Record<string, unknown>>): 
   await closed(before);
 }
 
+/** Montague has written to Capulet, is authenticated by dialback, and enables stream management. */
+async function enablesAt({ trap, writes }: Scene): Promise<Impostor> {
+  await writes();
+  const one = await trap.next();
+  await one.answers(capulets, 'some-id', sm);
+  await one.hearsElement('result');
+  one.says(valid);
+  await one.hearsElement('enable');
+  return one;
+}
+
+/** And has sent the message, in a session that it may resume. */
+async function sessionOf(scene: Scene): Promise<Impostor> {
+  const one = await enablesAt(scene);
+  one.says(`<enabled xmlns='${NS.sm}' id='some-session' resume='true'/>`);
+  await one.hearsElement('message');
+  return one;
+}
+
 const attempts: Readonly<Record<string, Attempt | readonly [Attempt, Readonly<Record<string, unknown>>]>> = {
   'DNS does not answer': async ({ servers, writes }) => {
     servers.dns.zone = { silent: [`_xmpp-server._tcp.${verona}`, `_xmpps-server._tcp.${verona}`] };
@@ -165,35 +184,11 @@ const attempts: Readonly<Record<string, Attempt | readonly [Attempt, Readonly<Re
     await one.hearsElement('result');
     return [one];
   },
-  'no answer to <enable/>': async ({ trap, writes }) => {
-    await writes();
-    const one = await trap.next();
-    await one.answers(capulets, 'some-id', sm);
-    await one.hearsElement('result');
-    one.says(valid);
-    await one.hearsElement('enable');
-    return [one];
-  },
-  'no acknowledgement': async ({ trap, writes }) => {
-    await writes();
-    const one = await trap.next();
-    await one.answers(capulets, 'some-id', sm);
-    await one.hearsElement('result');
-    one.says(valid);
-    await one.hearsElement('enable');
-    one.says(`<enabled xmlns='${NS.sm}' id='some-session' resume='true'/>`);
-    await one.hearsElement('message');
-    return [one];
-  },
-  'a session that cannot be resumed, because DNS does not answer any more': async ({ servers, trap, writes }) => {
-    await writes();
-    const one = await trap.next();
-    await one.answers(capulets, 'some-id', sm);
-    await one.hearsElement('result');
-    one.says(valid);
-    await one.hearsElement('enable');
-    one.says(`<enabled xmlns='${NS.sm}' id='some-session' resume='true'/>`);
-    await one.hearsElement('message');
+  'no answer to <enable/>': async (scene) => [await enablesAt(scene)],
+  'no acknowledgement': async (scene) => [await sessionOf(scene)],
+  'a session that cannot be resumed, because DNS does not answer any more': async (scene) => {
+    const { servers } = scene;
+    const one = await sessionOf(scene);
     const so = servers.dns.asked.length;
     servers.dns.zone = { silent: [`_xmpp-server._tcp.${capulet}`, `_xmpps-server._tcp.${capulet}`] };
     one.cut();
