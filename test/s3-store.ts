@@ -213,7 +213,7 @@ function crcOf(content: Buffer): string {
   return bytes.toString('base64');
 }
 
-/** The content of a body in the encoding `aws-chunked`, and the checksum behind it. */
+/** The content of a body in the encoding `aws-chunked`, and the checksum in its trailer. */
 function unframed(body: Buffer): { readonly content: Buffer; readonly crc: string | undefined } {
   const parts: Buffer[] = [];
   for (let at = 0; ; ) {

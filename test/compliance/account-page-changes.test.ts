@@ -298,7 +298,7 @@ scenario('the data of the account is downloaded, after the password was entered 
   assert.doesNotMatch(text, /scram|stored-key|waxwing-login/i);
 });
 
-/** Exports a first part, and the second one when it is told to. */
+/** Exports a first part, and a second one once the test asks for it. */
 function slowExport() {
   let goOn = () => {};
   const told = new Promise<void>((resolve) => {

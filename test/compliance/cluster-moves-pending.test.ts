@@ -92,7 +92,7 @@ scenario('an answer that another client gives to a request that has moved is non
 
 // --- XEP-0198 -------------------------------------------------------------------------------------------------------------
 
-/** A queue to other servers with no stream behind it: stanzas stay in it until the test takes them. */
+/** A queue to other servers without a stream: stanzas stay in it until the test takes them. */
 function halted() {
   return new Outbox({
     bounds: () => ({ stanzas: 1000, bytes: 1_000_000 }),

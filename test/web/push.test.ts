@@ -1,7 +1,7 @@
 /**
  * A message for somebody whose page is closed: from the server through its push gateway and a push service to Chromium, which
- * decrypts it and starts the service worker, and on to the chat. Chromium is told to use a local push service in place of
- * Google's (chromium-push.ts); it names Google's address nevertheless, which the page replaces by that of the service.
+ * decrypts it and starts the service worker, which opens the chat. Chromium is configured to use a local push service
+ * (chromium-push.ts) instead of Google's. The address that it reports is still Google's: the page replaces it.
  *
  * A click on a notification cannot be produced: the worker gets its event, and the test opens the page that it asks for.
  */

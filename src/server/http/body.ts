@@ -56,7 +56,7 @@ export function readBody(
 }
 
 /**
- * Reads a body into its gate. Resolves when it is complete, or the gate wants no more. Rejects with HttpError if it is
+ * Reads a body into its gate. Resolves when it is complete, or the gate takes no more. Rejects with HttpError if it is
  * too slow; with Disconnected if the client disconnects.
  */
 export function collectBody(

@@ -1,7 +1,7 @@
 /**
  * A durable queue of what is to be sent to services of others. What was added is tried until it is delivered, refused or
  * out of date, also after a restart; what is given up is kept for the administrator. Entries of one destination are
- * tried one at a time, in order. Destinations with the same service behind them share a lane, which has a breaker and a
+ * tried one at a time, in order. Destinations at the same service share a lane, which has a breaker and a
  * limit of concurrent attempts.
  *
  * Everything lives at one node, the home of `owner`.

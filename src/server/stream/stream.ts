@@ -79,7 +79,7 @@ export class XmlStream implements TransportReader, Writer {
   #idle: (() => void) | undefined;
   /** The peer has ended its half and some of its elements are pending. */
   #ends = false;
-  /** Why the transport reads no more, if so. */
+  /** Why the transport has stopped reading. Undefined if it has not. */
   #unreadable: XmlError | undefined;
   /** The connection is closed. */
   #isCut = false;

@@ -13,7 +13,7 @@ export interface TransportReader {
   /** The connection is closed. The last call, made once. */
   closed(): void;
   /**
-   * What comes next cannot be read, and the transport reads no more. To be answered by `end`, after what was received
+   * What comes next cannot be read, and the transport has stopped reading. To be answered by `end`, after what was received
    * has been handled.
    */
   unreadable?(error: XmlError): void;

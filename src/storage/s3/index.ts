@@ -313,7 +313,7 @@ class S3Blobs implements BlobStore {
       at,
       etag: headers.etag,
       put: headers['x-amz-meta-waxwing-put'],
-      // With a number behind it, it is one of the checksums of the parts.
+      // With a suffix "-N", it is a checksum of the checksums of N parts.
       crc: typeof crc === 'string' && !crc.includes('-') ? crc : undefined,
     };
   }

@@ -82,7 +82,7 @@ async function atOnce(storing: Storing, parts: Parts): Promise<Result> {
 const resultOf = ({ status }: { readonly status: number }): Result =>
   status === 412 || status === 404 ? 'exists' : 'stored';
 
-/** The body of a request, with its checksum in a header or behind it. */
+/** The body of a request, with its checksum in a header or a trailer. */
 function sent({ hasChecksums }: Storing, part: Part, length: number, headers: Readonly<Record<string, string>>) {
   if (!hasChecksums) return { headers, body: part };
   if (part.isStream) return { headers: { ...headers, ...framedHeaders(length) }, body: part, payload: framedPayload };
