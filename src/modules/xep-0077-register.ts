@@ -7,14 +7,16 @@
 import { z } from 'zod';
 import { accountRefusal } from '../server/account-refusal.js';
 import { Jid } from '../server/address/jid.js';
-import { monotonic } from '../server/clock.js';
+import { networkJid } from '../server/address/network.js';
 import { addressBlock, isLoopback } from '../server/config/address.js';
 import { count, seconds } from '../server/config/units.js';
 import { Rates } from '../server/limits/rates.js';
 import {
+  answers,
   type Command,
   command,
   defineModule,
+  defineQuestion,
   event,
   type IqHandler,
   type IqRequest,
@@ -69,8 +71,15 @@ const passwordForm = defineForm(NS.register, {
   'password-verify': { type: 'text-private', label: 'The new password again', required: true },
 });
 
-/** Address blocks whose attempts are counted. */
-const rememberedAddresses = 10_000;
+/**
+ * Counts an attempt. Asked at the home of a network address, and at that of the host for all addresses together, so that
+ * the limits hold for all nodes. Answers whether it may go on.
+ */
+const attempted = defineQuestion<null, boolean>({
+  name: 'register.attempted',
+  given: z.null(),
+  answer: z.boolean(),
+});
 
 /** Mailboxes of RFC 2142, and names that could pass for the operator. */
 const reservedNames = [
@@ -107,7 +116,7 @@ export default defineModule({
       .describe('Instructions shown before registration. The minimum password length is appended.'),
     per_address: count({ min: 1, unlimited: true })
       .default(10)
-      .describe('Registration attempts per window_seconds from one IPv4 address or one IPv6 /64.'),
+      .describe('Registration attempts per window_seconds from one IPv4 address or one IPv6 /64, at all nodes.'),
     in_all: count({ min: 1, unlimited: true })
       .default(200)
       .describe('Registration attempts per window_seconds from all addresses together.'),
@@ -126,8 +135,10 @@ export default defineModule({
       allows: { passwordChange: config.password_change, removal: config.removal },
       signUp: (wanted) => signUp(wanted),
     });
-    const attempts = new Attempts(config.window_seconds * 1000, rememberedAddresses);
-    const changes = new Rates(config.password_changes, config.window_seconds * 1000);
+    const window = config.window_seconds * 1000;
+    const byAddress = new Rates(config.per_address, window);
+    const inAll = new Rates(config.in_all, window);
+    const changes = new Rates(config.password_changes, window);
     const reserved = new Set(config.reserved.map((name) => Jid.tryParse(`${name}@${host.domain}`)?.bare));
     /** By account: answers the session that deletes it, before all its sessions end. */
     const leaving = new Map<string, () => void>();
@@ -176,12 +187,11 @@ export default defineModule({
       const jid = nameOf(username, host.domain);
       if (jid === undefined)
         throw new StanzaError('not-acceptable', 'The name is not a valid user name. Choose another one.');
-      const block = addressBlock(wanted.remoteAddress);
-      if (attempts.of(block) >= config.per_address || attempts.total() >= config.in_all) {
+      const address = networkJid(addressBlock(wanted.remoteAddress), host.domain);
+      if (!(await host.askHome(attempted, address, null)) || !(await host.askHome(attempted, host.jid, null))) {
         host.limitHit('registrations');
         throw new StanzaError('resource-constraint', 'Too many registrations. Try again later.');
       }
-      attempts.note(block);
       if (reserved.has(jid.bare)) throw new StanzaError('conflict', 'The name is not available. Choose another one.');
       const redeemed = await invited?.redeem(wanted.stream, jid);
       await host.accounts.create(jid, password, { role: redeemed?.role ?? 'user' }).catch(async (error: unknown) => {
@@ -284,6 +294,9 @@ export default defineModule({
     };
 
     return [
+      answers(attempted, (_, owner) => (owner.local === undefined ? inAll : byAddress).take(owner.bare)),
+      moves(byAddress.memory('register.by_address')),
+      moves(inAll.memory('register.in_all')),
       moves(changes.memory('register.changes')),
       ...(config.password_change ? [command(passwordCommand)] : []),
       unauthenticatedIq('get', NS.register, 'query', (request) => {
@@ -332,36 +345,3 @@ function nameOf(username: string, domain: string): Jid | undefined {
 
 /** §3.3: an error about a password must not repeat it. */
 const withheld: StanzaErrorOptions = { bare: true };
-
-/** Counts attempts by address block, in windows that begin with the first attempt. */
-export class Attempts {
-  readonly #windows = new Map<string, { attempts: number; ends: number }>();
-  readonly #all = { attempts: 0, ends: 0 };
-
-  /** `window`: ms. `size`: maximum number of blocks; the oldest are evicted. */
-  constructor(
-    readonly window: number,
-    readonly size: number,
-    readonly now: () => number = monotonic,
-  ) {}
-
-  of(block: string): number {
-    const window = this.#windows.get(block);
-    return window === undefined || window.ends <= this.now() ? 0 : window.attempts;
-  }
-
-  total(): number {
-    return this.#all.ends <= this.now() ? 0 : this.#all.attempts;
-  }
-
-  note(block: string): void {
-    const attempts = this.of(block) + 1;
-    const ends = attempts === 1 ? this.now() + this.window : this.#windows.get(block)!.ends;
-    if (attempts === 1) this.#windows.delete(block);
-    this.#windows.set(block, { attempts, ends });
-    if (this.#windows.size > this.size) this.#windows.delete(this.#windows.keys().next().value!);
-    const total = this.total() + 1;
-    if (total === 1) this.#all.ends = this.now() + this.window;
-    this.#all.attempts = total;
-  }
-}

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { NS } from '../../src/server/stanza/ns.js';
 import { bareForm, desktopForm, typedForm, webForm, wholeForm } from './client-forms.js';
-import { type ConnectOptions, eachNode, type Peer, type Scene, scenario } from './dialogue.js';
+import { type ConnectOptions, type Peer, type Scene, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 
 const open = { config: { modules: { register: { open: true } } } };
@@ -166,10 +166,10 @@ scenario('§3.1: refused registrations', unlimited, async (scene) => {
 });
 
 const few = { config: { modules: { register: { open: true, per_address: 2 } } } };
-scenario('§11: registrations per address are limited', { ...eachNode, ...few }, async (scene) => {
-  const { peer } = await unauthenticated(scene, { address: '127.0.0.7' });
+scenario('§11: registrations per address are limited', { nodes: 2, ...few }, async (scene) => {
+  const { peer } = await unauthenticated(scene, { address: '127.0.0.7', node: 0 });
   await registers(peer, 'a');
-  const { peer: again } = await unauthenticated(scene, { address: '127.0.0.7' });
+  const { peer: again } = await unauthenticated(scene, { address: '127.0.0.7', node: 1 });
   await registers(again, 'b');
   await again.sends(set('1', wanted('c', 'password')));
   await again.receives(`<iq type='error' id='1'>${refusal('wait', 'resource-constraint')}</iq>`);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import roster from '../../src/modules/rfc-6121-roster/index.js';
-import register, { Attempts } from '../../src/modules/xep-0077-register.js';
+import register from '../../src/modules/xep-0077-register.js';
 import type { Session } from '../../src/server/routing/session.js';
 import { StanzaError } from '../../src/server/stanza/errors.js';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -127,22 +127,6 @@ test('accounts per address are limited', async () => {
   assert.equal(await from('192.0.2.1', 'c'), 'result');
   assert.equal(await from('192.0.2.2', 'd'), 'resource-constraint');
   assert.deepEqual(server.limits, ['registrations', 'registrations']);
-});
-
-test('attempts are counted in windows, for a bounded number of addresses', () => {
-  let now = 0;
-  const attempts = new Attempts(1000, 2, () => now);
-  attempts.note('a');
-  now = 999;
-  attempts.note('a');
-  assert.deepEqual([attempts.of('a'), attempts.total()], [2, 2]);
-  now = 1000;
-  assert.deepEqual([attempts.of('a'), attempts.total()], [0, 0]);
-  for (const block of ['a', 'b', 'c']) attempts.note(block);
-  assert.deepEqual(
-    ['a', 'b', 'c'].map((block) => attempts.of(block)),
-    [0, 1, 1],
-  );
 });
 
 // --- accounts
