@@ -5,6 +5,7 @@
 /** For declaring configurations. */
 export { z } from 'zod';
 // Types that modules merge into Services and Events, by name where others need them.
+export type {} from '../modules/account-page/logins.js';
 export type * from '../modules/push-gateway/services.js';
 export type {} from '../modules/rfc-6121-presence/services.js';
 export type * from '../modules/rfc-6121-roster/services.js';
@@ -63,6 +64,7 @@ export type * from '../server/stanza/speaker.js';
 export * from '../server/stanza/stanza.js';
 export * from '../server/stanza/stanza-id.js';
 export * from '../server/stanza/stored.js';
+export * from '../server/stanza/user-agent.js';
 export { columns, duration, facts, megabytes, paragraph, time, usageFacts } from '../server/words.js';
 export * from '../server/xml/element.js';
 export type * from '../storage/blobs.js';

@@ -56,6 +56,7 @@ import limits from './xep-0478-limits.js';
 import serverInfo from './xep-0485-server-info.js';
 import accountAffiliations from './xep-0489-affiliations.js';
 import displayed from './xep-0490-displayed.js';
+import clientAccess from './xep-0494-client-access.js';
 
 export const standardModules: readonly ModuleDefinition[] = [
   accountPage,
@@ -114,4 +115,5 @@ export const standardModules: readonly ModuleDefinition[] = [
   serverInfo,
   accountAffiliations,
   displayed,
+  clientAccess,
 ];

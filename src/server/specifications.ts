@@ -226,6 +226,7 @@ export const titles: Readonly<Record<string, string>> = {
   'XEP-0487': 'Host Meta 2 - One Method To Rule Them All',
   'XEP-0489': 'Reporting Account Affiliations',
   'XEP-0490': 'Message Displayed Synchronization',
+  'XEP-0494': 'Client Access Management',
   'XEP-0492': 'Chat Notification Settings',
   'XEP-0500': 'MUC Slow Mode',
   'XEP-0502': 'MUC Activity Indicator',

@@ -27,11 +27,11 @@ const rowWith = (page: Visitor, text: string) => {
 };
 
 /** A phone with a token (XEP-0484) for which it needs no password. */
-async function remembers(scene: Scene, owner: string, clientId: string, label?: string): Promise<void> {
+async function remembers(scene: Scene, owner: string, clientId: string, device?: string): Promise<void> {
   const { accounts } = scene.stage.home(owner);
   const { epoch } = (await accounts.get(owner))!;
   const mechanism = 'HT-SHA-256-NONE';
-  await accounts.tokens.issue(owner, { clientId, mechanism, epoch, ...(label !== undefined && { label }) });
+  await accounts.tokens.issue(owner, { clientId, mechanism, epoch, login: 'PLAIN', agent: { device } });
 }
 const remembered = async (scene: Scene, owner: string): Promise<string[]> =>
   (await scene.stage.home(owner).accounts.tokens.devices(owner)).map(({ clientId }) => clientId);

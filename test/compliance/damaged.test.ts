@@ -95,7 +95,16 @@ function samples(account: string): Sample[] {
     document('registered', { at }),
     document('last_logins', { at }),
     document('greeted', { motd: 'x', isNew: true }),
-    map('fast_tokens', 'client', { v: 1, label: 'L', current: slot, next: slot }),
+    map('fast_tokens', 'client', {
+      v: 1,
+      software: 'S',
+      device: 'D',
+      login: 'PLAIN',
+      since: at,
+      seen: at,
+      current: slot,
+      next: slot,
+    }),
     map('pam', 'pubsub.localhost\u0001news', { state: 'subscribed' }),
     document('pam_version', 'v'),
     map('pubsub_nodes', 'urn:xmpp:bookmarks:1', {

@@ -23,7 +23,7 @@ async function world() {
   const { accounts, events } = await someAccounts({ storage, now: () => clock.now, maxDevices: 3 });
   const issue = async (mechanism: FastMechanism = 'HT-SHA-256-NONE', id = clientId) => {
     const account = await accounts.get(juliet);
-    return accounts.tokens.issue(juliet, { clientId: id, mechanism, epoch: account!.epoch });
+    return accounts.tokens.issue(juliet, { clientId: id, mechanism, epoch: account!.epoch, login: 'PLAIN' });
   };
   const login = (
     token: string,
@@ -195,7 +195,12 @@ test('a token issued for a password that changes meanwhile is invalid', async ()
   const { accounts, login } = await world();
   const { epoch } = (await accounts.get(juliet))!;
   await accounts.setPassword(juliet, 'brushes');
-  const { token } = await accounts.tokens.issue(juliet, { clientId, mechanism: 'HT-SHA-256-NONE', epoch });
+  const { token } = await accounts.tokens.issue(juliet, {
+    clientId,
+    mechanism: 'HT-SHA-256-NONE',
+    epoch,
+    login: 'PLAIN',
+  });
   await fails('credentials-expired', () => login(token));
 });
 
@@ -243,12 +248,30 @@ test('the stored record of an unbound token cannot be used to log in', async () 
   assert.ok(!JSON.stringify(stored).includes(token));
 });
 
-test('a device is listed with its own description', async () => {
-  const { accounts, clock } = await world();
+test('a device is listed with its own description, its first and its latest use', async () => {
+  const { accounts, clock, login } = await world();
   const { epoch } = (await accounts.get(juliet))!;
-  await accounts.tokens.issue(juliet, { clientId, mechanism: 'HT-SHA-256-NONE', epoch, label: "Juliet's phone" });
-  await accounts.tokens.issue(juliet, { clientId, mechanism: 'HT-SHA-256-NONE', epoch });
-  assert.deepEqual(await accounts.tokens.devices(juliet), [
-    { clientId, label: "Juliet's phone", issued: clock.now, expires: clock.now + 21 * day },
-  ]);
+  const mechanism = 'HT-SHA-256-NONE';
+  const since = clock.now;
+  const agent = { software: 'Gajim', device: "Juliet's phone" };
+  await accounts.tokens.issue(juliet, { clientId, mechanism, epoch, login: 'SCRAM-SHA-256', agent });
+  clock.now += day;
+  const { token } = await accounts.tokens.issue(juliet, { clientId, mechanism, epoch, login: mechanism });
+  const listed = {
+    clientId,
+    ...agent,
+    login: 'SCRAM-SHA-256',
+    since,
+    issued: clock.now,
+    expires: clock.now + 21 * day,
+  };
+  assert.deepEqual(await accounts.tokens.devices(juliet), [{ ...listed, seen: clock.now }]);
+  const used = (clock.now += day);
+  await login(token);
+  clock.now += 3_599_999;
+  await login(token);
+  assert.deepEqual(await accounts.tokens.devices(juliet), [{ ...listed, seen: used }]);
+  clock.now += 1;
+  await login(token);
+  assert.deepEqual(await accounts.tokens.devices(juliet), [{ ...listed, seen: clock.now }]);
 });

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import type { Jid } from '../../server/address/jid.js';
 import { defineQuestion, type Host } from '../../server/module/index.js';
 import { StreamError } from '../../server/stanza/errors.js';
+import { labelOf } from '../../server/stanza/user-agent.js';
 import type { Logins } from './logins.js';
 
 /** Entries of a list at most. */
@@ -63,20 +64,19 @@ export class Devices {
 
   async list(owner: Jid, key: string): Promise<Listed> {
     const devices = await this.#host.accounts.tokens.devices(owner.bare);
-    const labels = new Map(devices.map(({ clientId, label }) => [clientId, label]));
     const sessions = this.#host.sessions(owner.bare);
     const logins = await this.#logins.list(owner);
     return {
-      sessions: sessions.slice(0, mostListed).map(({ jid, since, connection, clientId }) => ({
+      sessions: sessions.slice(0, mostListed).map(({ jid, since, connection, agent }) => ({
         id: idOf('session', jid.full),
         resource: jid.resource ?? '',
         since,
         address: connection?.remoteAddress ?? null,
-        label: labels.get(clientId ?? '') ?? null,
+        label: labelOf(agent) ?? null,
       })),
-      devices: devices.slice(0, mostListed).map(({ clientId, label, issued, expires }) => ({
+      devices: devices.slice(0, mostListed).map(({ clientId, software, device, issued, expires }) => ({
         id: idOf('device', clientId),
-        label: label ?? null,
+        label: labelOf({ software, device }) ?? null,
         issued,
         expires,
       })),

@@ -88,6 +88,7 @@ export default defineModule({
   summary: 'Serves a page where users change their password, end sessions, get their data, and delete their account.',
   implements: {},
   wants: ['pushApps', 'registration', 'uploads', 'webClient'],
+  provides: ['pageLogins'],
   config: z.strictObject({
     login_seconds: seconds({ min: 60, max: 86_400 }).default(1800).describe('How long a login to the page lasts.'),
     logins: count({ min: 1, max: 100 })
@@ -108,9 +109,12 @@ export default defineModule({
   }),
   stores: { logins: map<Login>({ value: loginSchema }) },
 
-  start: ({ host, config, stores, services, log }) => {
+  start: ({ host, config, stores, services, provide, log }) => {
     const { pushApps, registration, uploads, webClient } = services;
     const logins = new Logins(host, stores.logins, () => config.logins);
+    provide('pageLogins', {
+      list: async (owner) => (await logins.list(owner)).map(([id, { at }]) => ({ id, at })),
+    });
     const devices = new Devices(host, logins);
     const downloads = new Downloads(host, config.exports);
     const has: Readonly<Record<Section, boolean>> = {

@@ -10,6 +10,15 @@ import { Serial } from '../../server/serial.js';
 import type { MapStore } from '../../storage/contract.js';
 import type { Proved } from './cookies.js';
 
+declare module '../../server/module/index.js' {
+  interface Services {
+    pageLogins: {
+      /** Logins to the account page, each with a name of its own; times in ms since 1970. Call it at the home of `owner`. */
+      list(owner: Jid): Promise<readonly { readonly id: string; readonly at: number }[]>;
+    };
+  }
+}
+
 /** A login, under the digest of its secret. */
 export interface Login {
   /** `Account.epoch` when the password was checked. */

@@ -14,6 +14,7 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import type { MapStore } from '../../storage/contract.js';
 import { Serial } from '../serial.js';
+import type { UserAgent } from '../stanza/user-agent.js';
 import { digest, hmac } from './keys.js';
 
 interface Slot {
@@ -33,8 +34,16 @@ interface Slot {
 /** A device, stored under its client id. */
 export interface DeviceTokens {
   readonly v: 1;
-  /** The device's own name, for lists. */
+  /** How it describes itself (XEP-0388). */
+  readonly software?: string;
+  readonly device?: string;
+  /** Earlier versions stored this instead: software and device. */
   readonly label?: string;
+  /** The SASL mechanism by which it last logged in without a token. */
+  readonly login?: string;
+  /** Its first token, and about when one was last used, in ms since 1970. */
+  readonly since?: number;
+  readonly seen?: number;
   readonly current?: Slot;
   readonly next?: Slot;
   /** The latest invalid tokens, newest first. */
@@ -43,6 +52,8 @@ export interface DeviceTokens {
 
 /** Maximum spent tokens stored per device. */
 const maxSpent = 2;
+/** How exact `seen` is, in ms. */
+const seenWithin = 3_600_000;
 
 const slot = z.object({
   mechanism: z.string(),
@@ -58,15 +69,24 @@ const slot = z.object({
 /** Schema of the record. A damaged one is no token: the device has to log in by password. */
 export const deviceTokens: z.ZodType<DeviceTokens> = z.object({
   v: z.literal(1),
+  software: z.string().exactOptional(),
+  device: z.string().exactOptional(),
   label: z.string().exactOptional(),
+  login: z.string().exactOptional(),
+  since: z.number().exactOptional(),
+  seen: z.number().exactOptional(),
   current: slot.exactOptional(),
   next: slot.exactOptional(),
   spent: z.array(slot).exactOptional(),
 });
 
-export interface Device {
+export interface Device extends UserAgent {
   readonly clientId: string;
-  readonly label: string | undefined;
+  /** The SASL mechanism by which it last logged in without a token; undefined if that is not known. */
+  readonly login: string | undefined;
+  /** First token, and last use within an hour, in ms since 1970. */
+  readonly since: number;
+  readonly seen: number;
   /** Issue and expiry of the latest token, in ms. */
   readonly issued: number;
   readonly expires: number;
@@ -102,7 +122,6 @@ export type TokenVerdict =
 
 /** Maximum length of a client id, in UTF-16 units; XEP-0388 uses a UUID. */
 export const clientIdLimit = 64;
-const labelLimit = 128;
 
 const none = Buffer.alloc(0);
 
@@ -136,11 +155,13 @@ export class Tokens {
       readonly clientId: string;
       readonly mechanism: string;
       readonly epoch: string;
-      readonly label?: string | undefined;
+      /** The SASL mechanism of the login. */
+      readonly login: string;
+      readonly agent?: Omit<UserAgent, 'clientId'>;
     },
   ): Promise<{ token: string; expires: number }> {
     return this.#serial.run(bare, async () => {
-      const { clientId, mechanism, epoch } = what;
+      const { clientId, mechanism, epoch, agent = {} } = what;
       const issued = this.options.now();
       const expires = issued + this.options.lifetime;
       const token = randomBytes(32).toString('base64url');
@@ -152,10 +173,15 @@ export class Tokens {
           };
       const before = await this.store.get(bare, clientId);
       if (before === undefined) await this.#makeRoom(bare);
-      const label = what.label?.slice(0, labelLimit) ?? before?.label;
+      const { software = before?.software ?? before?.label, device: name = before?.device } = agent;
+      const login = isToken(what.login) ? before?.login : what.login;
       const device: DeviceTokens = {
         v: 1,
-        ...(label !== undefined && { label }),
+        ...(software !== undefined && { software }),
+        ...(name !== undefined && { device: name }),
+        ...(login !== undefined && { login }),
+        since: before === undefined ? issued : sinceOf(before),
+        seen: issued,
         ...(before?.current !== undefined && { current: before.current }),
         next: { mechanism, epoch, issued, expires, count: 0, ...secret },
         ...spent(before, before?.next),
@@ -194,12 +220,13 @@ export class Tokens {
 
     if (proof.invalidate) {
       await this.store.set(bare, [[proof.clientId, retired(device)]]);
-    } else if (isNext || proof.count !== undefined) {
+    } else if (isNext || proof.count !== undefined || now - (device.seen ?? 0) >= seenWithin) {
       const { next, spent: _, ...rest } = device;
       const current = { ...slot, count: proof.count ?? slot.count };
       // An unused new token stays valid if the previous one was used: it may never have arrived (§3.5).
       const used: DeviceTokens = {
         ...rest,
+        seen: now,
         current,
         ...(!isNext && next !== undefined && { next }),
         ...spent(device, isNext ? device.current : undefined),
@@ -246,7 +273,8 @@ export class Tokens {
     return [...(await this.store.all(bare))]
       .map(([clientId, device]) => {
         const { issued, expires } = latest(device);
-        return { clientId, label: device.label, issued, expires };
+        const { software = device.label, device: name, login, seen = issued } = device;
+        return { clientId, software, device: name, login, since: sinceOf(device), seen, issued, expires };
       })
       .filter(({ expires }) => expires > now);
   }
@@ -290,6 +318,10 @@ function spent(device: DeviceTokens | undefined, ...added: (Slot | undefined)[])
 function retired({ current, next, ...rest }: DeviceTokens): DeviceTokens {
   return { ...rest, ...spent(rest, next, current) };
 }
+
+const isToken = (mechanism: string): boolean => mechanism.startsWith('HT-');
+
+const sinceOf = (device: DeviceTokens): number => device.since ?? latest(device).issued;
 
 /** Returns the slot whose token expires last. */
 function latest(device: DeviceTokens): { readonly issued: number; readonly expires: number } {

@@ -5,6 +5,7 @@ import type { Maybe } from '../maybe.js';
 import type { StreamError } from '../stanza/errors.js';
 import type { Stanza } from '../stanza/stanza.js';
 import { storedStanza } from '../stanza/stored.js';
+import type { UserAgent } from '../stanza/user-agent.js';
 import type { Link, Receipt, Sent } from './link.js';
 import { Outflow, type PourOptions, type Recipient, type Source } from './outflow.js';
 import { declareState, places, type SessionState, type Stateful, sessionState } from './session-state.js';
@@ -64,11 +65,15 @@ export class Session implements Stateful, Recipient {
     public link: Link,
     /** The SASL mechanism it authenticated with. */
     readonly mechanism: string = 'none',
-    /** XEP-0386: the stable id of the client, if it sent one. */
-    readonly clientId: string | undefined = undefined,
+    readonly agent: UserAgent = {},
     /** Time of binding, in ms. */
     readonly since: number = wall(),
   ) {}
+
+  /** XEP-0386: the stable id of the client, if it sent one. */
+  get clientId(): string | undefined {
+    return this.agent.clientId;
+  }
 
   /** XEP-0175: a temporary address without an account; it ends with the session. */
   get isAnonymous(): boolean {

@@ -101,6 +101,7 @@ export const NS = {
   jingleMessage: 'urn:xmpp:jingle-message:0', // 0353
   csi: 'urn:xmpp:csi:0', // 0352
   push: 'urn:xmpp:push:0', // 0357
+  clientAccess: 'urn:xmpp:cam:0', // 0494
   upload: 'urn:xmpp:http:upload:0', // 0363
   uploadOld: 'urn:xmpp:http:upload',
   uploadPurpose: 'urn:xmpp:http:upload:purpose:0',

@@ -9,6 +9,7 @@ import type { Link, Sent } from '../routing/link.js';
 import { Session } from '../routing/session.js';
 import { readStates, type SessionState, type StoredStates } from '../routing/session-state.js';
 import { jid, stanzaXml, whole } from '../stanza/stored.js';
+import { type UserAgent, userAgent } from '../stanza/user-agent.js';
 import { modulus } from './xep-0198-received.js';
 
 const counter = whole.lt(modulus);
@@ -20,10 +21,9 @@ interface SavedStanza {
 }
 
 /** State of an Sm that survives a restart or a crash. */
-export interface SavedSm {
+export interface SavedSm extends UserAgent {
   readonly jid: string;
   readonly mechanism: string;
-  readonly clientId?: string | undefined;
   readonly received: number;
   readonly acknowledged: number;
   readonly queue: readonly SavedStanza[];
@@ -40,7 +40,7 @@ export interface SavedSm {
 export const savedSm: z.ZodType<SavedSm> = z.object({
   jid: jid.refine((text) => Jid.tryParse(text)?.resource !== undefined),
   mechanism: z.string(),
-  clientId: z.string().optional(),
+  ...userAgent.shape,
   received: counter,
   acknowledged: counter,
   queue: z.array(z.object({ xml: stanzaXml, reference: z.string().optional() })),
@@ -92,7 +92,7 @@ export function revived(
   states: readonly SessionState[],
   damaged: (state: SessionState) => void,
 ): Session {
-  const session = new Session(Jid.parse(saved.jid), link, saved.mechanism, saved.clientId);
+  const session = new Session(Jid.parse(saved.jid), link, saved.mechanism, userAgent.parse(saved));
   readStates(session, states, saved.state ?? { ...saved }, damaged);
   session.acknowledges = true;
   return session;

@@ -393,7 +393,7 @@ export class Sm implements Link {
     return {
       jid: session.jid.full,
       mechanism: session.mechanism,
-      clientId: session.clientId,
+      ...session.agent,
       received: this.h,
       acknowledged: this.#acknowledged,
       queue: queue.map(({ stanza, receipt }) => ({ xml: stanza.toXml(NS.client), reference: receipt?.reference })),

@@ -6,6 +6,7 @@ import type { Accounts } from '../../accounts/index.js';
 import { formatDateTime } from '../../stanza/datetime.js';
 import { StreamError } from '../../stanza/errors.js';
 import { NS } from '../../stanza/ns.js';
+import type { UserAgent } from '../../stanza/user-agent.js';
 import { type Element, el, elementOf } from '../../xml/element.js';
 import type { TopLevel } from '../../xml/reader.js';
 import { increment, type StreamCounts } from '../counts.js';
@@ -39,6 +40,8 @@ export interface LoginParts {
 
 /** XEP-0388 §2.3.1: identifies a client; should be a UUID, but not every client sends one. */
 const longestClientId = 64;
+/** Characters that are kept of the software and of the device. */
+const longestDescription = 128;
 
 export class Login {
   readonly #parts: LoginParts;
@@ -135,7 +138,7 @@ export class Login {
       channelBindingTypes: negotiation.offer.channelBindingTypes,
       mechanisms: negotiation.offer.mechanisms,
       clientCertificate: negotiation.certificate,
-      fast: fastElement === undefined ? undefined : readFast(fastElement, inline?.clientId),
+      fast: fastElement === undefined ? undefined : readFast(fastElement, inline?.agent.clientId),
       from: stream.claimed,
       accounts: this.#parts.accounts,
       isHere: (jid) => this.#parts.sessions.isHere(jid),
@@ -247,7 +250,7 @@ export class Login {
 
   /** XEP-0484 §3.3, §3.5: issues a token if one was requested, or if the used one is due for rotation. */
   async #token(identity: Identity, { inline, offer }: Negotiation): Promise<Element | undefined> {
-    const clientId = inline?.clientId;
+    const { clientId, ...agent } = inline?.agent ?? {};
     const wanted = inline?.requestToken ?? (inline?.invalidate === true ? undefined : identity.tokenDue);
     const mechanism = offer.fast.find((name) => name === wanted);
     if (clientId === undefined || mechanism === undefined || identity.epoch === undefined) return undefined;
@@ -255,7 +258,8 @@ export class Login {
       clientId,
       mechanism,
       epoch: identity.epoch,
-      ...(inline?.label !== undefined && { label: inline.label }),
+      login: identity.mechanism,
+      agent,
     });
     return el('token', { xmlns: NS.fast, token, expiry: formatDateTime(expires) });
   }
@@ -402,18 +406,20 @@ function readInline(element: Element): Inline {
   const bind = only(element, 'bind', NS.bind2);
   const resume = only(element, 'resume', NS.sm);
   const fast = only(element, 'fast', NS.fast);
-  const clientId = id === undefined || id === '' || id.length > longestClientId ? undefined : id;
-  const names = [agent?.getChildText('software', NS.sasl2), agent?.getChildText('device', NS.sasl2)];
-  const label = names.filter((name) => typeof name === 'string' && name !== '').join(', ');
+  const text = (name: string) => agent?.getChildText(name, NS.sasl2)?.slice(0, longestDescription) || undefined;
+  const described: UserAgent = {
+    clientId: id === undefined || id === '' || id.length > longestClientId ? undefined : id,
+    software: text('software'),
+    device: text('device'),
+  };
   return {
-    clientId,
-    label: label === '' ? undefined : label,
+    agent: described,
     bind:
       bind === undefined
         ? undefined
         : {
             tag: only(bind, 'tag', NS.bind2)?.getText(),
-            clientId,
+            agent: described,
             features: bind.getChildElements().filter((child) => child.getNS() !== NS.bind2),
           },
     resume: resume === undefined ? undefined : { previd: resume.attrs.previd, h: resume.attrs.h },

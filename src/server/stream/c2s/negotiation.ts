@@ -1,5 +1,6 @@
 /** State of a login. */
 import type { NS } from '../../stanza/ns.js';
+import type { UserAgent } from '../../stanza/user-agent.js';
 import type { Element } from '../../xml/element.js';
 import type { ChannelBindings } from '../sasl/binding.js';
 import type { ClientCertificate, Exchange, Identity } from '../sasl/mechanism.js';
@@ -9,7 +10,7 @@ import type { Upgrade } from '../sasl/upgrade.js';
 /** Inline requests of a bind (XEP-0386). */
 export interface InlineBind {
   readonly tag: string | undefined;
-  readonly clientId: string | undefined;
+  readonly agent: UserAgent;
   readonly features: readonly Element[];
 }
 
@@ -19,8 +20,7 @@ export interface Inline {
   readonly resume: { readonly previd: string | undefined; readonly h: string | undefined } | undefined;
   readonly requestToken: string | undefined;
   readonly invalidate: boolean;
-  readonly clientId: string | undefined;
-  readonly label: string | undefined;
+  readonly agent: UserAgent;
   readonly upgrades: readonly string[];
 }
 

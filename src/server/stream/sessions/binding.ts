@@ -8,6 +8,7 @@ import { StanzaError, StreamError } from '../../stanza/errors.js';
 import { randomId } from '../../stanza/ids.js';
 import { NS } from '../../stanza/ns.js';
 import { Stanza } from '../../stanza/stanza.js';
+import type { UserAgent } from '../../stanza/user-agent.js';
 import { Element, el } from '../../xml/element.js';
 import type { TopLevel } from '../../xml/reader.js';
 import type { InlineBind } from '../c2s/negotiation.js';
@@ -62,7 +63,7 @@ export class Binding {
       const jid = this.#address(stream, wanted === '' ? undefined : wanted);
       const former = this.#makeRoom(jid);
       if (former !== undefined) return former.then(() => this.#negotiate(stream, item));
-      this.#begin(stream, jid, undefined);
+      this.#begin(stream, jid);
       stream.writeStanza(stanza.result(el('bind', { xmlns: NS.bind }, el('jid', null, jid.full))));
       return this.announce(stream);
     } catch (error) {
@@ -112,8 +113,8 @@ export class Binding {
     return former && catchesUp(former, this.#parts.config().limits);
   }
 
-  #begin(stream: C2sStream, jid: Jid, clientId: string | undefined): Session {
-    const session = new Session(jid, stream, stream.mechanism, clientId);
+  #begin(stream: C2sStream, jid: Jid, agent?: UserAgent): Session {
+    const session = new Session(jid, stream, stream.mechanism, agent);
     session.connection = stream;
     session.ledger = this.#ending.ledger;
     stream.bind(session);
@@ -136,7 +137,8 @@ export class Binding {
   }
 
   #bind2(stream: C2sStream, inline: InlineBind): Maybe<Element> {
-    const { tag, clientId, features } = inline;
+    const { tag, agent, features } = inline;
+    const { clientId } = agent;
     // The connection may have closed during the login.
     if (stream.phase !== 'authenticated') throw new StreamError('connection-timeout');
     demandHome(this.#parts, stream.account!);
@@ -152,7 +154,7 @@ export class Binding {
         : error;
     }
     const children: Element[] = [];
-    const session = this.#begin(stream, jid, clientId);
+    const session = this.#begin(stream, jid, agent);
     for (const feature of features) {
       const ns = feature.getNS() ?? '';
       const name = feature.getName();

@@ -17,6 +17,7 @@ import { randomId } from '../../stanza/ids.js';
 import { NS } from '../../stanza/ns.js';
 import { Stanza } from '../../stanza/stanza.js';
 import { jid, stanzaXml } from '../../stanza/stored.js';
+import { userAgent } from '../../stanza/user-agent.js';
 import type { Transport, TransportReader } from '../../transport/transport.js';
 import { headerText } from '../c2s/gateway.js';
 import type { C2sStream } from '../c2s/stream.js';
@@ -43,7 +44,7 @@ const sent = z.object({ xml: stanzaXml, reference: z.string().optional() });
 const schema = z.object({
   jid: jid.refine((text) => Jid.tryParse(text)?.resource !== undefined),
   mechanism: z.string(),
-  clientId: z.string().optional(),
+  ...userAgent.shape,
   since: z.number(),
   state: z.record(z.string(), z.unknown()),
   sm: movedSm.optional(),
@@ -175,7 +176,7 @@ export class Moving {
   }
 
   #describe(session: Session, sm: Sm | undefined): Moved {
-    const { jid, mechanism, clientId, since, link } = session;
+    const { jid, mechanism, agent, since, link } = session;
     const stream = session.connection as C2sStream | undefined;
     const host = this.#parts.host(jid.domain)!;
     const ticket = randomId();
@@ -191,7 +192,7 @@ export class Moving {
     return {
       jid: jid.full,
       mechanism,
-      clientId,
+      ...agent,
       since,
       state: states.values,
       sm: sm?.handOver({ ticket, node: this.#parts.cluster().nodeName }),
@@ -300,8 +301,8 @@ export class Moving {
       this.#parts.limitHit('write_queue_bytes');
       this.#lose(session, waiting);
     });
-    const { mechanism, clientId, since } = moved;
-    const session: Session = new Session(address, waiting, mechanism, clientId, since);
+    const { mechanism, since } = moved;
+    const session: Session = new Session(address, waiting, mechanism, userAgent.parse(moved), since);
     const damaged = ({ name }: { readonly name: string }) =>
       this.#parts.log.error({ session: moved.jid, state: name }, unmoved);
     readStates(session, host.hooks.sessionStates, moved.state, damaged, 'moved');
