@@ -43,7 +43,8 @@ const usual = {
   hosts: { localhost: {} },
   listen: { c2s: ['127.0.0.1:0'], c2s_tls: ['127.0.0.1:0'], https: ['127.0.0.1:0'], http: ['127.0.0.1:0'] },
   auth: { scram_iterations: 4096, password_min_length: 4 },
-  admin: { shutdown_grace_seconds: 2 },
+  // A stop ends as soon as all streams are closed: on a busy machine that takes more than a moment.
+  admin: { shutdown_grace_seconds: 30 },
   log: { level: 'warn' },
   // Several servers run at once.
   modules: { proxy65: { listen: ['127.0.0.1:0'] } },
@@ -75,6 +76,8 @@ export class ServerProcess {
   #config: Record<string, unknown>;
   #process: ChildProcess | undefined;
   #lines: Interface | undefined;
+  /** The process is gone, and everything that it wrote is in the log. */
+  #closed: Promise<unknown> = Promise.resolve();
   #listening: readonly Bound[] = [];
   /** Its log lines over all starts, as JSON. */
   readonly log: string[] = [];
@@ -107,11 +110,12 @@ export class ServerProcess {
       stdio: ['pipe', 'pipe', 'pipe'],
     });
     this.#process = child;
+    this.#closed = once(child, 'close');
     const lines = createInterface(child.stdout);
     this.#lines = lines;
     createInterface(child.stderr).on('line', (line) => void this.log.push(line));
     const ready = await within(patience, 'the start of the server', async () => {
-      const exited = once(child, 'exit').then(() => {
+      const exited = this.#closed.then(() => {
         throw new Error(`the server did not start:\n${this.log.slice(-20).join('\n')}`);
       });
       const [line] = (await Promise.race([once(lines, 'line'), exited])) as [string];
@@ -162,14 +166,14 @@ export class ServerProcess {
     this.#process?.kill('SIGCONT');
   }
 
-  /** Resolves with the exit code, or the signal, once the process is gone. */
+  /** Resolves with the exit code, or the signal, once the process is gone and its log is complete. */
   async gone(): Promise<number | string | null> {
     const child = this.#process!;
-    if (this.running) await within(patience, 'the end of the server', () => once(child, 'exit'));
+    await within(patience, 'the end of the server', () => this.#closed);
     return child.exitCode ?? child.signalCode;
   }
 
-  /** The power goes, as far as the process knows of it. Resolves once it is gone. */
+  /** The power goes, as far as the process knows of it. Resolves once it is gone, and its log is complete. */
   async kill(): Promise<void> {
     await this.#end('SIGKILL');
   }
@@ -185,14 +189,13 @@ export class ServerProcess {
 
   async #end(signal: NodeJS.Signals): Promise<void> {
     const child = this.#process;
-    if (child === undefined || !this.running) return;
-    const exited = once(child, 'exit');
-    child.kill(signal);
+    if (this.running) child?.kill(signal);
     try {
-      await within(patience, `the end of the server by ${signal}`, () => exited);
+      // It may be gone already, and what it wrote last is still on its way.
+      await within(patience, `the end of the server by ${signal}`, () => this.#closed);
     } catch (error) {
-      child.kill('SIGKILL');
-      await exited;
+      child?.kill('SIGKILL');
+      await this.#closed;
       throw error;
     }
   }
