@@ -8,7 +8,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { reset } from '../../src/server/transport/reset.js';
 import { type Element, elementOf, serialize } from '../../src/server/xml/element.js';
 import type { StreamItem, TopLevel } from '../../src/server/xml/reader.js';
-import { within } from '../interop/server.js';
+import { patience as longPatience, within } from '../interop/server.js';
 import { CheckedReader, OwnReader } from '../strict.js';
 
 export interface ClientOptions {
@@ -51,7 +51,7 @@ export interface End {
   readonly reset: boolean;
 }
 
-/** Patience with one answer of the server, in ms: on a connection that has gone silent none comes, and another is tried. */
+/** Patience with a login, in ms: on a connection that has gone silent none comes, and another is tried. */
 const patience = 20_000;
 
 export class Client {
@@ -84,6 +84,8 @@ export class Client {
   #condition: string | undefined;
   #closed = false;
   #lost = (): void => {};
+  /** Called at the next `<a/>`. */
+  #answered = (): void => {};
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -120,7 +122,7 @@ export class Client {
   /** Sends an IQ that has to succeed within so many ms. */
   request(type: 'get' | 'set', payload: string, to?: string): Promise<Element> {
     return within(
-      patience,
+      longPatience,
       `an answer to ${payload}`,
       () =>
         new Promise((resolve, reject) =>
@@ -141,6 +143,24 @@ export class Client {
       this.#lost = () => reject(new Error('the connection was lost'));
     });
     return Promise.race([this.request(type, payload, to), lost]);
+  }
+
+  /**
+   * Resolves when nothing is under way: both have acknowledged everything, and the server knows it. Rejects if that takes
+   * too long, or the connection is lost.
+   */
+  async settles(): Promise<void> {
+    await this.request('get', `<ping xmlns='${NS.ping}'/>`, this.bare.split('@')[1]);
+    const answer = (): Promise<void> =>
+      new Promise((resolve) => {
+        this.#answered = resolve;
+      });
+    await within(longPatience, `the acknowledgements of ${this.#options.address}`, async () => {
+      while (this.#outbox.length > 0) await answer();
+      this.acknowledge();
+      this.#write(`<r xmlns='${NS.sm}'/>`);
+      await answer();
+    });
   }
 
   /** Acknowledges received stanzas, requested or not. */
@@ -288,7 +308,7 @@ export class Client {
     if (socket === undefined) return;
     this.acknowledge();
     this.#previd = undefined;
-    await within(patience, 'the end of a stream', () => {
+    await within(longPatience, 'the end of a stream', () => {
       const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
       socket.end('</stream:stream>');
       return closed;
@@ -326,6 +346,7 @@ export class Client {
       }
       if (item.name === 'a') {
         this.#acknowledged(Number(item.attrs.h));
+        this.#answered();
         return;
       }
       // From this element on stanzas count, whatever came with it in one segment.

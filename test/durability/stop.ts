@@ -8,6 +8,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { connect as connectTls } from 'node:tls';
 import { WebSocket } from 'ws';
 import { NS } from '../../src/server/stanza/ns.js';
@@ -35,6 +36,10 @@ test(`${rounds} stops, seed ${seed}`, { timeout: 180_000 + rounds * 40_000 }, as
       for (const { client } of world.actors) client.end = undefined;
       const there = world.actors.filter(({ client, habit }) => client.online && habit === 'steady');
       await server.stop();
+      // This process may hear of the end of the server before it has read what the server sent.
+      await within(patience, 'the end of streams', async () => {
+        while (there.some(({ client }) => client.end === undefined)) await pause(10);
+      });
       for (const { name, sent } of bystanders)
         assert.match(await sent, /<system-shutdown .*(<\/stream:stream>|<close [^>]*>)$/s, name);
       for (const { address, client } of there)
