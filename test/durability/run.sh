@@ -8,7 +8,7 @@ if [ "${LONG:-}" = 1 ]; then
   most=7200000
 else
   export CI=${CI:-true}
-  most=240000
+  most=600000
 fi
 [ $# -gt 0 ] || set -- kill crash stop power faults soak hostile
 node -e "import('./scripts/setup.mjs').then(({ setupOrExit }) => setupOrExit())"
