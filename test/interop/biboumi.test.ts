@@ -10,7 +10,7 @@ import { NS } from '../../src/server/stanza/ns.js';
 import { Client } from './federation/client.js';
 import { until } from './federation/program.js';
 import { IrcServer } from './irc-server.js';
-import { within } from './server.js';
+import { patience, within } from './server.js';
 import { Stage, without } from './stage.js';
 
 const secret = 'a pound of apothecary';
@@ -69,7 +69,7 @@ class Gateway {
   async end(): Promise<void> {
     this.#process.kill('SIGTERM');
     try {
-      await within(20_000, 'the end of biboumi', () => this.#exited);
+      await within(patience, 'the end of biboumi', () => this.#exited);
     } catch (error) {
       this.#process.kill('SIGKILL');
       throw error;
@@ -83,7 +83,7 @@ async function someone(resource: string): Promise<Client> {
 }
 
 const isThere = (client: Client): Promise<boolean> =>
-  until('the gateway', 20_000, () =>
+  until('the gateway', patience, () =>
     client.can.features(domain).then(
       (features) => features.includes(NS.commands),
       () => false,
@@ -114,16 +114,16 @@ test('biboumi: a network, a channel, messages, ends of sessions and of the gatew
   await isThere(romeo);
   await configure(romeo);
   await romeo.can.rooms.enter(garden, 'romeo');
-  await within(20_000, 'romeo in the channel', () => irc.hears(/^romeo JOIN #garden/));
+  await within(patience, 'romeo in the channel', () => irc.hears(/^romeo JOIN #garden/));
   await romeo.can.rooms.say(garden, 'But soft!');
-  await within(20_000, 'a message', () => irc.hears(/^romeo PRIVMSG #garden :But soft!/));
+  await within(patience, 'a message', () => irc.hears(/^romeo PRIVMSG #garden :But soft!/));
   await romeo.gets(`<message type='groupchat' from='${garden}/romeo'><body>But soft!</body></message>`);
   irc.says('juliet', '#garden', 'Ay me! <&>');
   await romeo.gets(`<message type='groupchat' from='${garden}/juliet'><body>Ay me! &lt;&amp;&gt;</body></message>`);
   assert.ok(await romeo.can.rooms.isIn(garden, 'romeo'));
   // RFC 6121 §4.6.3: the server tells the gateway that the session has ended.
   romeo.cut();
-  await within(20_000, 'the end of the session', () => irc.hears(/^romeo (QUIT|PART)/));
+  await within(patience, 'the end of the session', () => irc.hears(/^romeo (QUIT|PART)/));
 
   // While the gateway is away its users are refused; afterwards it works as before.
   const again = await someone('laptop');

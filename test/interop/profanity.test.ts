@@ -20,7 +20,7 @@ describe('Profanity, STARTTLS', { skip, concurrency: false }, () => {
   let own: string;
   let other: string;
   const account = stage.account('desk');
-  const step = steps(180_000);
+  const step = steps();
   after(() => profanity?.quits());
 
   step('logs in once the certificate is accepted', async () => {
@@ -115,7 +115,7 @@ describe('Profanity, in rooms', { skip, concurrency: false }, () => {
   const account = stage.account('desk');
   const room = 'globe@conference.localhost';
   const other = 'verona@conference.localhost';
-  const step = steps(180_000);
+  const step = steps();
   after(() => profanity?.quits());
 
   step('creates a members-only room, and invites', async () => {

@@ -148,4 +148,5 @@ if has_servers && [ -z "${WAXWING_INTEROP_ENTER:-}" ]; then
 fi
 
 # Third-party programs leave timers running.
-exec node --test --test-timeout=300000 --test-force-exit "${files[@]}"
+# The time of a file: on a busy machine it is some minutes.
+exec node --test --test-timeout=600000 --test-force-exit "${files[@]}"

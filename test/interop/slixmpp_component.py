@@ -39,7 +39,8 @@ async def main(domain, secret, port):
     bot = Bot(domain, secret, int(port))
     bot.connect()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await bot.disconnect()
+    # Below the patience of the test.
+    await bot.disconnect(wait=50)
 
 
 asyncio.run(main(*sys.argv[1:]))

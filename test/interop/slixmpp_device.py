@@ -17,6 +17,10 @@ from slixmpp.plugins.xep_0049 import PrivateXML
 from slixmpp.plugins.xep_0292.stanza import VCard4
 
 
+# Seconds for a login, and for an end; below the patience of those who ask.
+PATIENCE = 50
+
+
 class Kept(ElementBase):
     """Data of the tests in private XML storage (XEP-0049)."""
 
@@ -220,15 +224,16 @@ class Device(ClientXMPP):
         self.is_known = False
         self.waiting = asyncio.get_running_loop().create_future()
         self.go()
-        await asyncio.wait_for(self.waiting, 15)
+        await asyncio.wait_for(self.waiting, PATIENCE)
         if self.has_omemo:
-            await asyncio.wait_for(asyncio.shield(self.keys_are_ready), 15)
+            await asyncio.wait_for(asyncio.shield(self.keys_are_ready), PATIENCE)
         return {'jid': self.boundjid.full, 'mechanism': self.logged_in_by}
 
     async def do_offline(self):
         self.is_wanted = False
         self.end_session_on_disconnect = True
-        await self.disconnect()
+        # Within 2 seconds, unless told otherwise: a busy server may answer later.
+        await self.disconnect(wait=PATIENCE)
 
     async def sent(self):
         """It is the stream's now: what only waits for its turn is lost where the connection is cut."""

@@ -13,6 +13,7 @@ import {
   type Rooms,
 } from './device.js';
 import { library } from './libraries.js';
+import { patience } from './server.js';
 
 interface StanzaError {
   readonly condition?: string;
@@ -154,6 +155,8 @@ export async function stanzaJs(options: StanzaJsOptions): Promise<Device> {
     transports: isBosh ? { websocket: false, bosh: service } : { websocket: service, bosh: false },
     autoReconnect: true,
     maxReconnectBackoff: 0.2,
+    // Of requests, in seconds.
+    timeout: patience / 1000,
   });
   for (const name of without) agent.sasl.disable(name);
   let mechanism: string | undefined;

@@ -2,7 +2,7 @@ import { type TestContext, test } from 'node:test';
 
 /** Steps that build on those before them: where one failed, the others are not tried. `timeout`: of each, in ms. */
 export function steps(
-  timeout = 60_000,
+  timeout = 180_000,
 ): (title: string, work: (t: TestContext) => Promise<void>, skip?: string | false) => void {
   let isBroken = false;
   return (title, work, skip = false) =>

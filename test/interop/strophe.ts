@@ -9,6 +9,8 @@ import { provideXhr } from './xhr.js';
 interface Connection {
   jid: string;
   connected: boolean;
+  /** Ms that it waits for the server when it disconnects. */
+  disconnection_timeout: number;
   readonly sm?: { readonly resumed: boolean };
   xmlInput: (element: Node) => void;
   xmlOutput: (element: Node) => void;
@@ -84,6 +86,7 @@ export async function strophe(options: StropheOptions): Promise<Device> {
             if (isWanted) setTimeout(() => isWanted && connect().catch(() => {}), 200);
         }
       });
+      connection.disconnection_timeout = patience;
       // They went with the connection before.
       for (const name of ['message', 'presence', 'iq']) connection.addHandler(put, null, name);
     });

@@ -91,7 +91,7 @@ test('go-sendxmpp sends a file', { skip: noSendxmpp }, async () => {
     ]) {
       const recipient = romeo.jid.split('/')[0]!;
       await promisify(execFile)('go-sendxmpp', [...login, ...way, '--http-upload', path, recipient], {
-        timeout: 60_000,
+        timeout: 180_000,
         // It verifies the certificate, and reads settings from files of the user.
         env: { PATH: process.env.PATH, HOME: folder, SSL_CERT_FILE: certificate },
       });

@@ -16,7 +16,7 @@ interface Entity {
   readonly reconnect: { delay: number; stop(): void };
   readonly streamManagement: { on(event: 'resumed', listener: () => void): void };
   readonly fast: { saveToken(token: object): Promise<void>; fetchToken(): Promise<object | undefined> };
-  readonly iqCaller: { request(iq: Xml): Promise<Xml> };
+  readonly iqCaller: { request(iq: Xml, timeout: number): Promise<Xml> };
   start(): Promise<unknown>;
   stop(): Promise<unknown>;
   send(stanza: Xml): Promise<void>;
@@ -102,7 +102,7 @@ function deviceOf(entity: Entity, xml: XmppJs['xml'], inbox: Inbox): Device {
       ...element.children.map((child) => (typeof child === 'string' ? child : converted(child as Element))),
     );
   const ask = async (type: 'get' | 'set', payload: string, to?: string): Promise<Element> =>
-    parse((await entity.iqCaller.request(xml('iq', { type, to }, converted(parse(payload))))).toString());
+    parse((await entity.iqCaller.request(xml('iq', { type, to }, converted(parse(payload))), patience)).toString());
   const send = (stanza: string): Promise<void> => entity.send(converted(parse(stanza, NS.client)));
   const can = abilities(ask, send, inbox);
   return {
