@@ -1,7 +1,6 @@
 /** XEP-0215 with coturn: it accepts the credentials from Waxwing. */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -13,8 +12,10 @@ import { sharedSecretCredentials } from '../../src/modules/xep-0215-external-ser
 import { Jid } from '../../src/server/address/jid.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stage } from '../compliance/dialogue.js';
+import { freePort } from './ports.js';
 
 const secret = 'a secret of tests';
+/** Ports for relays, after that for clients. */
 const relays = 40;
 
 const isThere = (program: string) =>
@@ -25,15 +26,6 @@ const skip = missing.length > 0 && `${missing.join(' and ')} of coturn is not in
 interface Turn {
   readonly port: number;
   stop(): Promise<void>;
-}
-
-/** A free port of 127.0.0.1, followed by free ones as far as is known. */
-async function freePort(): Promise<number> {
-  const socket = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  return port > 65_535 - relays ? freePort() : port;
 }
 
 /** coturn with the shared secret; resolves once it listens for TCP, which it does last. */

@@ -12,7 +12,7 @@ for name in "$@"; do
     WAXWING_STORAGE=postgresql npm test -- compliance/ '!compliance/cli' '!compliance/clock' '!damaged' || failed+=("$name")
     continue
   fi
-  node --test --test-reporter=dot --test-timeout=240000 "dist/test/postgresql/$name.test.js" || failed+=("$name")
+  node --test --test-reporter=dot --test-timeout=600000 "dist/test/postgresql/$name.test.js" || failed+=("$name")
 done
 [ ${#failed[@]} -eq 0 ] || {
   echo "postgresql: failed: ${failed[*]}" >&2

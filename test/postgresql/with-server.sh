@@ -2,7 +2,8 @@
 # script, and names it in WAXWING_POSTGRESQL. Durability is tested with servers of their own, so this one does not sync.
 node -e "import('./scripts/setup.mjs').then(({ setupOrExit }) => setupOrExit())"
 folder=$(mktemp -d "${TMPDIR:-/tmp}/waxwing-postgresql-XXXXXX")
-port=$(node -e "const s = require('net').createServer().listen(0, '127.0.0.1', () => { console.log(s.address().port); s.close(); })")
+# Making the database takes some seconds: the port must not be one that the system gives to connections meanwhile.
+port=$(node -e "import('./dist/test/interop/ports.js').then(async ({ freePort }) => console.log(await freePort()))")
 server=
 finish() {
   [ -z "$server" ] || kill -INT "$server" 2>/dev/null || true
