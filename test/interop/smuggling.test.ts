@@ -212,7 +212,7 @@ defaults
   mode http
   timeout connect 5s
   timeout client 2s
-  timeout server 2s
+  timeout server 20s
   timeout http-request 2s
 frontend in
   bind 127.0.0.1:${ports.haproxy}
@@ -251,7 +251,7 @@ ${temporaryFolders(folder)}
       proxy_request_buffering off;
       proxy_set_header Connection "";
       proxy_set_header X-Proxied $request_id;
-      proxy_read_timeout 2s;
+      proxy_read_timeout 20s;
     }
   }
 }
