@@ -14,9 +14,10 @@ import { Scram } from '../../compliance/scram.js';
 import { CheckedReader } from '../../strict.js';
 import { abilities, happenings } from '../by-xml.js';
 import { Inbox } from '../device.js';
+import { patience } from '../server.js';
 
-/** Patience with what has to come, in ms: what was lost with a connection is tried again after it (routes.ts). */
-const patience = 20_000;
+/** Patience with what may have been lost with a connection, in ms: then it is tried again. */
+export const ofOneAttempt = 20_000;
 
 export interface Login {
   readonly host: string;
@@ -209,8 +210,8 @@ export class Client {
   }
 
   /** Resolves with the first result that is not undefined; `look` is called whenever something came. */
-  async #wait<T>(look: () => T | undefined, what: () => string): Promise<T> {
-    const until = performance.now() + patience;
+  async #wait<T>(look: () => T | undefined, what: () => string, ms = patience): Promise<T> {
+    const until = performance.now() + ms;
     for (;;) {
       const found = look();
       if (found !== undefined) return found;
@@ -244,8 +245,8 @@ export class Client {
     this.#write(xml);
   }
 
-  /** Asks by IQ. Rejects with Refused for an error. */
-  async asks(type: 'get' | 'set', payload: string, to?: string): Promise<Element> {
+  /** Asks by IQ. Rejects with Refused for an error, and if no answer comes within so many ms. */
+  async asks(type: 'get' | 'set', payload: string, to?: string, ms = patience): Promise<Element> {
     const id = `ask${++this.#asked}`;
     let answer: Element | undefined;
     this.#answers.set(id, (came) => (answer = came));
@@ -253,6 +254,7 @@ export class Client {
     const came = await this.#wait(
       () => answer,
       () => `${this.bare} got no answer from ${to ?? 'its server'} to ${payload}`,
+      ms,
     );
     if (came.attrs.type === 'result') return came;
     const conditions = came.getChild('error')?.getChildElements() ?? [];
@@ -272,9 +274,9 @@ export class Client {
 
   /**
    * The first stanza that matches, as in dialogues: what is written has to be in it. Other stanzas are left. Without
-   * `from` in the pattern any sender counts.
+   * `from` in the pattern any sender counts. Rejects if none comes within so many ms.
    */
-  gets(xml: string): Promise<Element> {
+  gets(xml: string, ms = patience): Promise<Element> {
     const wanted = parse(xml, NS.client);
     // Each stanza is compared once, however many come.
     const compared = new Set<Element>();
@@ -289,6 +291,7 @@ export class Client {
       },
       () =>
         `${this.bare} got no ${xml}; what came:\n  ${this.#stanzas.slice(-10).map(String).join('\n  ') || 'nothing'}`,
+      ms,
     );
   }
 

@@ -44,9 +44,9 @@ export async function ejabberd(options: PeerOptions): Promise<Peer> {
       { ip: address, port: api, module: 'ejabberd_http', request_handlers: { '/api': 'mod_http_api' } },
     ],
     s2s_use_starttls: 'required',
-    negotiation_timeout: '10 seconds',
+    negotiation_timeout: '30 seconds',
     s2s_max_retry_delay: '1 second',
-    s2s_dns_timeout: '5 seconds',
+    s2s_dns_timeout: '20 seconds',
     auth_password_format: 'scram',
     api_permissions: {
       registration: { from: ['mod_http_api'], who: 'all', what: ['register'] },
@@ -82,6 +82,8 @@ export async function ejabberd(options: PeerOptions): Promise<Peer> {
   const file = await run.writes('ejabberd.yml', JSON.stringify(config, null, 2));
   await run.writes('database/.keep', '');
   await run.writes('start', script);
+  // It opens one after the other.
+  const places = [...[c2s, s2s, directTls, api].map((port) => ({ host: address, port })), { host: '::1', port: six }];
   let isRegistered = false;
   return {
     name: server,
@@ -95,7 +97,7 @@ export async function ejabberd(options: PeerOptions): Promise<Peer> {
     start: async () => {
       const flags = ['-noinput', '+K', 'true', '-mnesia', 'dir', `"${run.folder}/database"`, '-s', 'ejabberd'];
       const env = { EJABBERD_CONFIG_PATH: file, EJABBERD_LOG_PATH: `${run.folder}/ejabberd.log`, ERL_INETRC: inetrc };
-      await run.start({ program: 'sh', args: [`${run.folder}/start`, ...flags], env }, address, c2s);
+      await run.start({ program: 'sh', args: [`${run.folder}/start`, ...flags], env }, places);
       if (isRegistered) return;
       for (const [bare, password] of Object.entries(accounts)) {
         const [user, host] = bare.split('@');

@@ -1,5 +1,6 @@
 /** A server is stopped or killed, and starts again. `other` is that server. */
 import { patience } from '../server.js';
+import { ofOneAttempt } from './client.js';
 import { until } from './program.js';
 import { newRoom, opens } from './rooms.js';
 import { converse, reaches } from './routes.js';
@@ -20,7 +21,8 @@ export const ends: readonly Play[] = [
         await until('an error', 3 * patience, async () => {
           const id = `${how}${attempts++}`;
           romeo.sends(`<message to='${juliet.bare}' type='chat' id='${id}'><body>Anybody?</body></message>`);
-          await romeo.gets(`<message from='${juliet.bare}' type='error' id='${id}'><error/></message>`);
+          const error = `<message from='${juliet.bare}' type='error' id='${id}'><error/></message>`;
+          await romeo.gets(error, ofOneAttempt);
           return true;
         });
         await other.start();

@@ -9,8 +9,11 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { patience, within } from '../server.js';
+import type { Place } from './peer.js';
 
 const mostLines = 5000;
+/** Patience with a start, in ms: Erlang computes for seconds, which are minutes where the machine has other work. */
+const starting = 180_000;
 /** The user `nobody`. */
 const nobody = 65534;
 const isRoot = process.getuid?.() === 0;
@@ -64,8 +67,8 @@ export class Program {
     return file;
   }
 
-  /** Resolves once it accepts connections at the place; at once if it runs. */
-  async start(command: Command, host: string, port: number): Promise<void> {
+  /** Resolves once it accepts connections at all of these places; at once if it runs. */
+  async start(command: Command, places: readonly Place[]): Promise<void> {
     if (this.isRunning) return;
     if (isRoot) await give(this.folder);
     const [program, ...args] = commandOf(command, this.folder);
@@ -80,7 +83,9 @@ export class Program {
       throw new Error(`${this.#name} did not start:\n${this.log.slice(-40).join('\n')}`);
     });
     exited.catch(() => {});
-    const accepting = until(`the start of ${this.#name}`, patience, () => accepts(host, port));
+    const accepting = Promise.all(
+      places.map((place) => until(`the start of ${this.#name}`, starting, () => accepts(place))),
+    );
     await Promise.race([accepting, exited]).catch((error: unknown) => {
       throw new Error(`${error}\n${this.log.slice(-40).join('\n')}`);
     });
@@ -111,7 +116,7 @@ export class Program {
 
   async close(): Promise<void> {
     await this.end('SIGKILL');
-    await rm(this.folder, { recursive: true, force: true });
+    await rm(this.folder, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 
@@ -122,7 +127,7 @@ async function give(folder: string): Promise<void> {
     await chown(join(entry.parentPath ?? entry.path, entry.name), nobody, nobody);
 }
 
-function accepts(host: string, port: number): Promise<boolean> {
+function accepts({ host, port }: Place): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect({ host, port });
     socket.once('connect', () => {

@@ -50,7 +50,7 @@ s2s_direct_tls_interfaces = { "${address}" }
 s2s_require_encryption = true
 s2s_secure_auth = true
 s2s_insecure_domains = { "${domainOf('waxwing', 'dialback')}" }
-s2s_timeout = 15
+s2s_timeout = 30
 ssl = { cafile = "${ca}" }
 unbound = {
   resolvconf = false, hoststxt = false, forward = { "${dnsHost}@${dnsPort}" },
@@ -72,6 +72,7 @@ Component "${rooms}" "muc"
   restrict_room_creation = false
 `,
   );
+  const at = (...ports: number[]) => ports.map((port) => ({ host: address, port }));
   const encoded = (text: string): string =>
     Buffer.from(text)
       .toString('latin1')
@@ -90,7 +91,11 @@ Component "${rooms}" "muc"
     directTls: { host: address, port: directTls },
     six: { host: '::1', port: six },
     log: run.log,
-    start: () => run.start({ program, args: ['-F', '--config', config] }, address, c2s),
+    start: () =>
+      run.start({ program, args: ['-F', '--config', config] }, [
+        ...at(c2s, s2s, directTls),
+        { host: '::1', port: six },
+      ]),
     stop: () => run.end('SIGTERM'),
     kill: () => run.end('SIGKILL'),
     close: () => run.close(),

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { NS } from '../../../src/server/stanza/ns.js';
 import { patience } from '../server.js';
-import type { Client } from './client.js';
+import { type Client, ofOneAttempt } from './client.js';
 import { domainOf, type Way } from './peer.js';
 import { until } from './program.js';
 import type { Play } from './scene.js';
@@ -21,8 +21,8 @@ export async function converse(one: Client, other: Client): Promise<void> {
 
 /** Resolves once requests and answers cross again. */
 export const reaches = (one: Client, other: Client): Promise<unknown> =>
-  until(`an answer from ${other.jid} to ${one.jid}`, patience, async () => {
-    await one.can.ping(other.jid);
+  until(`an answer from ${other.jid} to ${one.jid}`, 2 * patience, async () => {
+    await one.asks('get', `<ping xmlns='${NS.ping}'/>`, other.jid, ofOneAttempt);
     return true;
   });
 
