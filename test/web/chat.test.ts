@@ -9,7 +9,9 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { patience, within } from '../interop/server.js';
 import { Browser, type Page, until } from './browser.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -59,6 +61,21 @@ async function asks(command: readonly string[], given = ''): Promise<string> {
   });
   assert.deepEqual(await once(child, 'close'), [0, null]);
   return text;
+}
+
+/**
+ * Resolves once so many devices of an account have published their keys. Converse.js makes those after a login, which
+ * takes long on a busy machine.
+ */
+async function haveKeys(account: string, devices: number): Promise<void> {
+  const bundles = /node=["']eu\.siacs\.conversations\.axolotl\.bundles:\d+["']/g;
+  await within(patience, `the keys of ${account}`, async () => {
+    for (;;) {
+      const exported = await asks(['export', '-', account]);
+      if (new Set(exported.match(bundles)).size >= devices) return;
+      await pause(100);
+    }
+  });
 }
 
 before(async () => {
@@ -234,6 +251,7 @@ step('a picture', async () => {
 
 step('an encrypted message (OMEMO)', async () => {
   // Converse.js looks for the devices of a contact when it opens the chat, which may have been before they were published.
+  for (const account of ['admin@localhost', 'juliet@localhost']) await haveKeys(account, 1);
   await admin.reload();
   await admin.waitForSelector('converse-user-profile');
   await opens(admin, 'juliet@localhost');
@@ -265,6 +283,7 @@ const afterLogout = /^other: (?:Cannot read properties of (?:undefined|null)|api
 step(
   'one of two browsers logs out',
   async () => {
+    await haveKeys('juliet@localhost', 2);
     await other.click('.show-profile');
     await other.click('.modal.show .modal-footer .btn-danger');
     await other.click('converse-confirm-modal button[type="submit"]');
