@@ -216,7 +216,7 @@ export class Society {
   async settle(): Promise<number> {
     const isOpen = ({ isAcknowledged, recipients, got }: Message): boolean =>
       !isAcknowledged || recipients.some((person) => !got.has(person));
-    for (const until = Date.now() + patience; Date.now() < until; await pause(50)) {
+    for (const until = Date.now() + 3 * patience; Date.now() < until; await pause(50)) {
       for (const person of this.#people) if (!person.client.online) await this.#reconnect(person);
       if (![...this.#messages.values()].some(isOpen)) break;
     }
