@@ -237,7 +237,7 @@ test(`${rounds} rounds, seed ${seed}`, { timeout: 180_000 + rounds * 90_000 }, a
     end: async () => {
       const victim = random.pick(names);
       world.nodeFails();
-      await cluster.freeze(victim, pause((links.unreachable_seconds + 3) * 1000));
+      await cluster.freeze(victim, cluster.expels(victim));
       world.nodeFails();
       assert.equal(await cluster.node(victim).gone(), restarts);
       await returns(victim);

@@ -99,7 +99,7 @@ export class Cluster {
   #turn = 0;
 
   /** Stops a process where it is until a promise resolves. Clients that connect meanwhile are sent to other nodes. */
-  async freeze(name: Name, until: Promise<void>): Promise<void> {
+  async freeze(name: Name, until: Promise<unknown>): Promise<void> {
     this.#frozen.add(name);
     this.node(name).freeze();
     await until;
