@@ -42,6 +42,7 @@ import { sources } from './discovery.js';
 import { lookForGhosts, removeGhosts } from './ghosts.js';
 import { passIqs } from './iq.js';
 import { closeAll, lost, notifyAfterCrash, notifyLost, removeDenied } from './leaving.js';
+import { linkAnswers, roomLinks } from './links.js';
 import { receiveMessage } from './messages.js';
 import { roomsInMemory } from './moving.js';
 import type { Muc } from './muc.js';
@@ -104,7 +105,7 @@ export default defineModule({
   },
   needs: ['archive', 'blocking'],
   wants: ['blockLists', 'reports', 'consent', 'presence'],
-  provides: ['rooms'],
+  provides: ['rooms', 'roomLinks'],
 
   start: async ({ host, config, stores, services, provide, log }) => {
     const parts = {
@@ -127,6 +128,7 @@ export default defineModule({
     const muc: Muc = { ...parts, rooms, subscribers: noSubscribers(config.activity_subscriptions) };
     await rooms.open();
     provide('rooms', administration(muc));
+    provide('roomLinks', roomLinks(muc));
     const forms = roomForms(config);
     const reports = reporting(muc);
 
@@ -252,7 +254,7 @@ export default defineModule({
         'service',
         NS.mucToken,
         'request',
-        inRoom((room, request) => tokens.issue(muc, room, request)),
+        inRoom((room, asked) => tokens.request(muc, room, asked)),
       ),
       iq.get('service', NS.mucToken, 'tokens', inRoom(tokens.list)),
       iq.set(
@@ -296,6 +298,7 @@ export default defineModule({
       answers(listed, ({ room, entry }) => rooms.noteListed(Jid.parse(room), entry)),
       answers(leftover, (_, room) => rooms.removeLeftover(room)),
       answers(lost, (given, room) => notifyLost(muc, room, given)),
+      ...linkAnswers(muc),
       answers(occupied, (given) => occupiedHere(muc, given)),
       answers(subscribing, (given) => noteSubscription(muc, given)),
       answers(unseen, (given, room) => lookInto(muc, room, given)),

@@ -49,9 +49,34 @@ export interface RoomAdministration {
   destroy(room: Jid, reason?: string): Promise<boolean>;
 }
 
+/** What a link to a room shows. */
+export interface LinkedRoom {
+  readonly name: string;
+  readonly description: string;
+  /** When its token expires, in ms since 1970; null if it does not, or there is none. */
+  readonly until: number | null;
+}
+
+/** Links to rooms of a host, for people who open them in a browser. */
+export interface RoomLinks {
+  /** The address of the service. */
+  readonly jid: Jid;
+  /**
+   * Resolves with undefined unless the token (XEP-0488) is valid, or it is '' and everybody may find and enter the room.
+   */
+  look(room: Jid, token: string): Promise<LinkedRoom | undefined>;
+  /** Makes a token by which `by` invites. `until`: in ms since 1970. Rejects with StanzaError if they may not. */
+  issue(
+    room: Jid,
+    by: Jid,
+    limits: { readonly seconds?: number | undefined; readonly uses?: number | undefined },
+  ): Promise<{ readonly token: string; readonly until?: number | undefined }>;
+}
+
 declare module '../../server/module/index.js' {
   interface Services {
     rooms: RoomAdministration;
+    roomLinks: RoomLinks;
   }
   interface Events {
     /** A room of the host was created. `by`: its first owner, who may be of another server. */

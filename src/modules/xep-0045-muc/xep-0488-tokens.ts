@@ -43,21 +43,31 @@ export async function redeem(muc: Muc, room: Room, { token }: Token, user: Jid):
 }
 
 /** §4.2. Throws StanzaError. */
-export async function issue(muc: Muc, room: Room, { from, payload }: IqRequest): Promise<Element> {
-  demandIssuer(room, from);
+export async function request(muc: Muc, room: Room, { from, payload }: IqRequest): Promise<Element> {
+  const { delay, counter } = payload.attrs;
+  const limits = { seconds: amountIn(delay), uses: amountIn(counter) };
+  return tokenElement(await issue(muc, room, from, limits), NS.mucToken);
+}
+
+export interface TokenLimits {
+  readonly seconds?: number | undefined;
+  readonly uses?: number | undefined;
+}
+
+/** Throws StanzaError if the user may not issue a token, or the room has too many. */
+export async function issue(muc: Muc, room: Room, user: Jid, { seconds, uses }: TokenLimits): Promise<Token> {
+  demandIssuer(room, user);
   const tokens = tokensOf(room);
   if (tokens.length >= mostTokens)
     throw new StanzaError('resource-constraint', 'The room has too many tokens. Revoke one first.');
-  const delay = amountIn(payload.attrs.delay);
-  const left = amountIn(payload.attrs.counter);
   const made: Token = {
     token: randomId(24),
-    creator: from.bare,
-    ...(delay !== undefined && { until: wall() + delay * 1000 }),
-    ...(left !== undefined && { left }),
+    creator: user.bare,
+    ...(seconds !== undefined && { until: wall() + seconds * 1000 }),
+    ...(uses !== undefined && { left: uses }),
   };
   await muc.rooms.save(room, { tokens: [...tokens, made] });
-  return tokenElement(made, NS.mucToken);
+  return made;
 }
 
 /** §4.6: lists the tokens that the user may revoke. */

@@ -1,7 +1,7 @@
 /**
  * XEP-0401: Ad-hoc Account Invitation Generation, with registration by token (XEP-0445) and subscription requests that a
  * token approves (XEP-0379). Administrators invite to accounts, users invite contacts, who may also get an account if
- * the configuration allows it. Both may register in the browser.
+ * the configuration allows it. Both may register in the browser. Links to rooms (XEP-0488) have pages too.
  */
 import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
@@ -37,8 +37,10 @@ import { type Element, el } from '../../server/xml/element.js';
 import { cli } from './cli.js';
 import { Invites, idOf, inviteSchema } from './invites.js';
 import { invitationPage, type SignUpForm, textsFor, welcomePage } from './page.js';
+import { roomLinkHooks } from './rooms.js';
 import type { Invite, MadeInvite, Wanted } from './services.js';
 import type { Refusal } from './texts.js';
+import { escaped } from './uri.js';
 
 /** Makes two accounts contacts of each other: asked at the home of each. */
 const connecting = defineQuestion<string, null>({ name: 'invites.connecting', given: bareJid, answer: z.null() });
@@ -82,7 +84,7 @@ export default defineModule({
     page: z
       .boolean()
       .default(true)
-      .describe('Whether invitations have a page at /invite, for people who open them in a browser.'),
+      .describe('Whether invitations, to rooms too, have pages at /invite, for people who open them in a browser.'),
     pending: count({ min: 1, max: 100_000 })
       .default(2000)
       .describe('Maximum invitations of the host that have not expired.'),
@@ -165,13 +167,17 @@ export default defineModule({
 
     // --- in a browser ---------------------------------------------------------------------------------------------
 
+    /** Counts a visitor who shows a token. Throws HttpError. */
+    const demandTry = (request: HttpRequest): void => {
+      if (tries.take(addressBlock(request.address))) return;
+      host.limitHit('invites.tries');
+      throw new HttpError(429, textsFor(request).tooMany);
+    };
+
     /** The invitation that a page is for. Throws HttpError. */
     const invited = async (request: HttpRequest): Promise<{ readonly token: string; readonly invite: Invite }> => {
       const token = request.rest.slice(1);
-      if (!tries.take(addressBlock(request.address))) {
-        host.limitHit('invites.tries');
-        throw new HttpError(429, textsFor(request).tooMany);
-      }
+      demandTry(request);
       const invite = /^[\w-]{8,128}$/.test(token) ? await invites.look(idOf(token)) : undefined;
       if (invite === undefined || invite.uses === 0) throw new HttpError(404, textsFor(request).invalid);
       return { token, invite };
@@ -337,6 +343,7 @@ export default defineModule({
         : []),
       ...(config.per_account > 0 ? [command(inviteContact)] : []),
       command(inviteToAccount),
+      ...roomLinkHooks({ host, demandTry, hasPage: config.page }),
     ];
   },
 });
@@ -358,6 +365,3 @@ function uriOf(domain: string, { by, name, registers, connects }: Invite, token:
     return `xmpp:${escaped(by)}?roster;preauth=${token}${registers ? ';ibr=y' : ''}`;
   return `xmpp:${name === undefined ? domain : escaped(`${name}@${domain}`)}?register;preauth=${token}`;
 }
-
-/** RFC 5122 §2.2: the parts of an address in a URI. */
-const escaped = (address: string): string => address.split('@').map(encodeURIComponent).join('@');

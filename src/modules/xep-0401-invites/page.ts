@@ -68,11 +68,6 @@ export function invitationPage(request: HttpRequest, parts: InvitationParts): Ht
   const title = inviter === undefined ? texts.invitedTo(domain) : texts.invitedBy(inviter);
   const action = inviter === undefined ? texts.getAccount(domain) : texts.add(inviter);
   const account = registers ? texts.appMakesAccount(domain) : texts.needsAccount;
-  const date = new Date(until).toLocaleString(languageOf(request), {
-    dateStyle: 'long',
-    timeStyle: 'short',
-    timeZone: 'UTC',
-  });
   const status = form?.refused === undefined ? 200 : statusOf[form.refused];
   return answer(
     request,
@@ -84,9 +79,38 @@ ${form === undefined ? '' : formOf(form, domain, texts)}
 ${appsFor(request)}
 <p>${escapeHtml(texts.scan)}</p>
 ${qrCode(uri, action)}
-<p>${escapeHtml(`${texts.explanation} ${texts.validUntil(`${date} UTC`)}`)}</p>`,
+<p>${escapeHtml(`${texts.explanation} ${texts.validUntil(dateIn(request, until))}`)}</p>`,
   );
 }
+
+export interface RoomParts {
+  readonly name: string;
+  readonly description: string;
+  readonly uri: string;
+  /** When the link expires, in ms since 1970; null if it does not. */
+  readonly until: number | null;
+}
+
+/** The page of a link to a room. */
+export function roomPage(request: HttpRequest, { name, description, uri, until }: RoomParts): HttpAnswer {
+  const texts = textsFor(request);
+  const action = texts.enter(name);
+  const validity = until === null ? '' : ` ${texts.validUntil(dateIn(request, until))}`;
+  return answer(
+    request,
+    200,
+    texts.invitedToRoom(name),
+    `${description === '' ? '' : `<p dir="auto">${escapeHtml(description)}</p>\n`}<p><a class="open" href="${escapeHtml(uri)}">${escapeHtml(action)}</a></p>
+<p>${escapeHtml(`${texts.install} ${texts.needsAccount}`)}</p>
+${appsFor(request)}
+<p>${escapeHtml(texts.scan)}</p>
+${qrCode(uri, action)}
+<p>${escapeHtml(texts.explanation + validity)}</p>`,
+  );
+}
+
+const dateIn = (request: HttpRequest, at: number): string =>
+  `${new Date(at).toLocaleString(languageOf(request), { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' })} UTC`;
 
 /** The page after an account was made. `chat`: where the web client is. */
 export function welcomePage(request: HttpRequest, account: string, chat: string | undefined): HttpAnswer {

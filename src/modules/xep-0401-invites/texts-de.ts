@@ -4,6 +4,8 @@ import type { Texts } from './texts.js';
 export const de: Texts = {
   invitedTo: (domain) => `Sie sind zu ${domain} eingeladen`,
   invitedBy: (inviter) => `${inviter} lädt Sie zum Chatten ein`,
+  invitedToRoom: (room) => `Sie sind in den Raum ${room} eingeladen`,
+  enter: (room) => `${room} betreten`,
   getAccount: (domain) => `Ein Konto bei ${domain} anlegen`,
   add: (inviter) => `${inviter} hinzufügen`,
   install: 'Wenn nichts geschieht, installieren Sie zuerst eine App für XMPP und öffnen diese Seite dann noch einmal.',

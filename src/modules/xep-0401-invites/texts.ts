@@ -6,6 +6,8 @@ export type Refusal = 'taken' | 'unacceptable' | 'later' | 'used' | 'insecure';
 export interface Texts {
   readonly invitedTo: (domain: string) => string;
   readonly invitedBy: (inviter: string) => string;
+  readonly invitedToRoom: (room: string) => string;
+  readonly enter: (room: string) => string;
   readonly getAccount: (domain: string) => string;
   readonly add: (inviter: string) => string;
   readonly install: string;
@@ -31,6 +33,8 @@ export interface Texts {
 export const en: Texts = {
   invitedTo: (domain) => `You are invited to ${domain}`,
   invitedBy: (inviter) => `${inviter} invites you to chat`,
+  invitedToRoom: (room) => `You are invited to the room ${room}`,
+  enter: (room) => `Enter ${room}`,
   getAccount: (domain) => `Get an account at ${domain}`,
   add: (inviter) => `Add ${inviter}`,
   install: 'If nothing happens, install an app for XMPP first, and then open this page again.',
