@@ -500,6 +500,7 @@ export class Membership {
     const event = { concerns: (bare: string) => concerns(slotOf(bare)) };
     this.#parts.accounts().deleteIf(event.concerns);
     this.#parts.usages().deleteIf(event.concerns);
+    this.storage.moved?.(event.concerns);
     this.#parts.shares.moved(event.concerns);
     for (const host of this.#parts.hosts.values()) void host.emit('moved', event);
   }

@@ -78,6 +78,8 @@ export function checked(storage: Storage, report: (record: DamagedRecord) => voi
     flush: () => storage.flush(),
     join: (node, epoch) => storage.join(node, epoch),
     fence: (node, epoch) => storage.fence(node, epoch),
+    look: () => storage.look(),
+    moved: (matches) => storage.moved?.(matches),
     close: () => storage.close(),
   };
 }

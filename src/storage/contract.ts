@@ -164,8 +164,18 @@ export interface LogOptions extends Pick<Reading<string>, 'check'> {
   readonly text?: ((value: string) => string | undefined) | undefined;
 }
 
+/** What a log can do beyond the rest. */
+export interface LogSupports {
+  /** Searches for words. Without them, `page` and `count` reject with TypeError for a filter with `words`. */
+  readonly words: boolean;
+  /** Without it, `count` of many entries, `size` and `trim` by `keep` read all of them, and are not for daily use. */
+  readonly counts: boolean;
+}
+
 /** Entries per owner, ordered by id: archives, offline messages, histories. */
 export interface LogStore extends Store {
+  /** Absent: everything. */
+  readonly supports?: LogSupports | undefined;
   /** Appends an entry. Concurrent appends share one commit. An entry with an existing id replaces it. */
   append(owner: string, entry: LogEntry): Promise<void>;
   /**
@@ -222,8 +232,18 @@ export interface Storage {
    * Ends an epoch of a node. Resolves when none of its writes can become durable any more: each is durable or was
    * refused with StorageError('fenced'). Reads may continue. An epoch that has already ended need not be fenced.
    * Refused if the caller's own epoch has ended.
+   *
+   * A driver that cannot refuse writes (Cassandra) instead lets no append resolve that a fence of the main storage has
+   * not found in time (`look`): what it has refused may be there all the same.
    */
   fence(node: string, epoch: number): Promise<void>;
+  /**
+   * Resolves if the handle's epoch had not ended when this was called, or if it has none. Rejects with
+   * StorageError('fenced'). What became durable before the call was then durable before any fence resolved.
+   */
+  look(): Promise<void>;
+  /** Others may have written for these owners: what the driver remembers of them is invalid. Absent: it remembers nothing. */
+  moved?(matches: (owner: string) => boolean): void;
   /** Flushes and closes. Later calls reject with StorageError('unavailable'). */
   close(): Promise<void>;
 }

@@ -90,6 +90,7 @@ export function late(storage: Storage, seed: number): LateStorage {
     flush: () => watched(() => begun().then(() => storage.flush())),
     join: (node, epoch) => watched(() => ofMany(begun(), () => storage.join(node, epoch))),
     fence: (node, epoch) => watched(() => later().then(() => storage.fence(node, epoch))),
+    look: () => watched(() => later().then(() => storage.look())),
     close: async () => {
       isClosed = true;
       await begun();

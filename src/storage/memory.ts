@@ -88,6 +88,10 @@ export class MemoryStorage implements Storage {
     if (epochs?.current === epoch) epochs.current = undefined;
   }
 
+  async look(): Promise<void> {
+    this.#guard.write();
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
   }

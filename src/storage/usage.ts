@@ -94,8 +94,10 @@ export class Usages {
       document: (name) => opened('document', name, counted.document(name)),
       map: (name) => opened('map', name, counted.map(name)),
       log: (name, options) => {
-        const log = opened('log', name, counted.log(name, options));
-        return rules.exempt.has(name) ? log : { ...log, append: this.#append(name, inner.log(name)) };
+        // What is not counted without reading all of it has no quota.
+        const log = counted.log(name, options);
+        if (rules.exempt.has(name) || log.supports?.counts === false) return log;
+        return { ...opened('log', name, log), append: this.#append(name, inner.log(name)) };
       },
     };
   }

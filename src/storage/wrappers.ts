@@ -71,6 +71,10 @@ export function routed(drivers: {
     fence: async (node, epoch) => {
       await Promise.all(all.map((driver) => driver.fence(node, epoch)));
     },
+    look: () => drivers.default.look(),
+    moved: (matches) => {
+      for (const driver of all) driver.moved?.(matches);
+    },
     close: async () => {
       await Promise.all(all.map((driver) => driver.close()));
     },
@@ -94,6 +98,8 @@ export function around(storage: Storage, wrap: Around): Storage {
     flush: () => storage.flush(),
     join: (node, epoch) => storage.join(node, epoch),
     fence: (node, epoch) => storage.fence(node, epoch),
+    look: () => storage.look(),
+    moved: (matches) => storage.moved?.(matches),
     close: () => storage.close(),
   };
 }
@@ -104,7 +110,8 @@ function wrapStore<S extends object>(store: S, { shape, name }: StoreName, wrap:
     const call = { shape, name, operation };
     return [operation, (...parameters: unknown[]) => wrap(call, (others = parameters) => inner(...others), parameters)];
   });
-  return Object.fromEntries(methods) as S;
+  const { supports } = store as { readonly supports?: unknown };
+  return { ...Object.fromEntries(methods), ...(supports !== undefined && { supports }) } as S;
 }
 
 /** A small pseudo-random generator of numbers from 0 to 1, deterministic for a seed. */

@@ -32,6 +32,7 @@ class Disk {
       stores: () => inner.stores(),
       join: (node, epoch) => inner.join(node, epoch),
       fence: (node, epoch) => inner.fence(node, epoch),
+      look: () => inner.look(),
       flush: () => inner.flush(),
       close: () => inner.close(),
     };

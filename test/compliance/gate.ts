@@ -37,6 +37,7 @@ export class Gate {
       stores: () => storage.stores(),
       join: (node, epoch) => storage.join(node, epoch),
       fence: (node, epoch) => storage.fence(node, epoch),
+      look: () => storage.look(),
       flush: () => storage.flush(),
       close: () => storage.close(),
     };

@@ -63,7 +63,8 @@ export default defineModule({
   start: ({ host, config, stores, provide, log: logger }) => {
     const store = stores.archive;
     const searching = { store, inTurn: turns() };
-    const form = formOf(config.search);
+    const searches = config.search && store.supports?.words !== false;
+    const form = formOf(searches);
     /** For archives of nodes. */
     const plainForm = formOf(false);
     const limits = { default: Math.min(config.page, config.page_limit), cap: config.page_limit };
@@ -92,7 +93,7 @@ export default defineModule({
         NS.mamGroupchatField,
         NS.orderBy,
         `${NS.orderBy}@${NS.mam}`,
-        ...(config.search ? [NS.fullText] : []),
+        ...(searches ? [NS.fullText] : []),
       ],
       append: (owner, stanza, { with: peer }) => {
         const id = stanzaId(owner.bare);
@@ -163,11 +164,12 @@ export default defineModule({
       store,
       {
         domains: () => [host.domain, ...host.declared.services().map(({ domain }) => domain)],
-        messages: config.keep_messages,
+        // Counting would read everything.
+        messages: store.supports?.counts === false ? Number.POSITIVE_INFINITY : config.keep_messages,
         age: async (owner) => Math.min(config.keep, (await preferences?.keeps(owner)) ?? config.keep) * 1000,
         isEndless: () =>
           config.keep === Number.POSITIVE_INFINITY &&
-          config.keep_messages === Number.POSITIVE_INFINITY &&
+          (config.keep_messages === Number.POSITIVE_INFINITY || store.supports?.counts === false) &&
           preferences === undefined,
       },
       logger,

@@ -42,7 +42,7 @@ export const sizeOf = ({ entries }: Found): number =>
   entries.reduce((sum, { value }) => sum + value.length + entryOverhead, 0);
 
 /** The part of the store that is read. */
-type Source = Pick<LogStore, 'page' | 'count'>;
+type Source = Pick<LogStore, 'page' | 'count' | 'supports'>;
 
 export interface Searching {
   readonly store: Source;
@@ -77,7 +77,8 @@ export async function find(
   const { filter, isMatch } = narrowed;
   if (page.max === 0) {
     // XEP-0059 §2.7: the size of the whole result
-    if (isMatch !== undefined) return { entries: [], complete: false, edge: undefined, count: undefined };
+    if (isMatch !== undefined || store.supports?.counts === false)
+      return { entries: [], complete: false, edge: undefined, count: undefined };
     const whole = { ...filter, after: query.afterId, before: query.beforeId };
     const count = await store.count(owner.bare, whole, mostCounted);
     return { entries: [], complete: count === 0, edge: undefined, count: count < mostCounted ? count : undefined };

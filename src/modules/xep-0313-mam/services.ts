@@ -13,7 +13,7 @@ export interface ArchiveView {
   /** Whether the field `with` may be a sender's real address (XEP-0313 §4.1.1), as archived by rooms. */
   readonly knowsSenders: boolean;
   /** Reads messages from here instead of the addressee's archive. Not searchable. */
-  readonly source?: Pick<LogStore, 'page' | 'count'> | undefined;
+  readonly source?: Pick<LogStore, 'page' | 'count' | 'supports'> | undefined;
 }
 
 /** An owner's archiving preferences (XEP-0441). Synchronous if cached. */

@@ -133,6 +133,7 @@ function storageOn(options: PostgresqlOptions, where: string, statements: Statem
     flush: () => lanes.flush(),
     join: (node, epoch) => membership.join(lanes, node, epoch),
     fence: (node, epoch) => membership.fence(lanes, node, epoch),
+    look: () => membership.look(lanes),
     close: () => (closing ??= close()),
   };
 }

@@ -60,7 +60,7 @@ export class Lanes {
   }
 
   /** Resolves with the result of `run`, which sees all earlier writes of the owner. `isLong`: it has several steps. */
-  read<R>(owner: string, store: StoreRef, run: (query: Query) => Promise<R>, isLong = false): Promise<R> {
+  read<R>(owner: string, store: StoreRef | undefined, run: (query: Query) => Promise<R>, isLong = false): Promise<R> {
     return this.#run(this.#of(owner), { type: 'read', owner, store, run, bytes: 0, isLong }) as Promise<R>;
   }
 

@@ -87,6 +87,16 @@ export class Membership {
     if (this.#member?.node === node && this.#member.epoch === epoch) this.#refusal ??= fenced(node, epoch);
   }
 
+  /** Whether the epoch has ended is what the rows say when the server reads them. */
+  async look(lanes: Lanes): Promise<void> {
+    if (this.#member === undefined) return;
+    const { node, epoch } = this.#member;
+    const query = this.#statements.of('look', 'SELECT 1 FROM $.lane WHERE handle = $1 LIMIT 1');
+    const rows = await lanes.read('', undefined, (run) => run(query, [this.handle]));
+    if (rows.length === 0) this.#refusal ??= fenced(node, epoch);
+    if (this.#refusal !== undefined) throw this.#refusal;
+  }
+
   /** Deletes the rows of the handle. */
   async leave(query: Query): Promise<void> {
     await query(this.#statements.of('leave', 'DELETE FROM $.lane WHERE handle = $1'), [this.handle]);

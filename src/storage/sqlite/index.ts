@@ -165,7 +165,7 @@ function storageOn(connection: Connection, lock: Database, options: SqliteOption
 }
 
 /** The file belongs to one process, and so to at most one node: every other epoch has ended. */
-function membership(connection: Connection, queue: Queue): Pick<Storage, 'join' | 'fence'> {
+function membership(connection: Connection, queue: Queue): Pick<Storage, 'join' | 'fence' | 'look'> {
   const lane: Lane = { waiting: 0 };
   let member: { readonly node: string; readonly epoch: number } | undefined;
   let isJoining = false;
@@ -193,5 +193,6 @@ function membership(connection: Connection, queue: Queue): Pick<Storage, 'join' 
       if (member?.node === node && member.epoch === epoch) await queue.refuse(fenced(node, epoch));
       else await queue.flush();
     },
+    look: async () => queue.demand(),
   };
 }

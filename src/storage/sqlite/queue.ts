@@ -152,6 +152,12 @@ export class Queue {
     await this.#drain();
   }
 
+  /** Throws StorageError if writes are refused. */
+  demand(): void {
+    if (this.#isClosed) throw closed();
+    if (this.#refusal !== undefined) throw this.#refusal;
+  }
+
   /** Suspends writes until each `hold` has been followed by `release`. */
   hold(): void {
     this.#holds++;
