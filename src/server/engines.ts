@@ -7,6 +7,7 @@ import { around, type StoreCall } from '../storage/wrappers.js';
 import { monotonic } from './clock.js';
 import type { Config } from './config/schema.js';
 import { Breaker } from './limits/breaker.js';
+import { serverId } from './server-id.js';
 
 /** An engine that the server depends on. */
 export interface EngineState {
@@ -55,6 +56,7 @@ export class Engines {
       observe: ({ name, operation }, milliseconds) => metrics.storageTook(name, operation, milliseconds / 1000),
       warn: (message, error) => log.warn({ err: error }, message),
       within,
+      serverId,
       guard: (driver, storage) => (driver === 'memory' ? storage : this.guard(driver, storage)),
     });
   }
@@ -78,7 +80,11 @@ export class Engines {
 
   /** Puts a breaker around a storage. */
   guard(name: string, storage: Storage): Storage {
-    const breaker = this.#breaker(name, () => storage.document('stanza_ids').get('probe'));
+    // Cassandra has no documents.
+    const isLogs = name === 'cassandra';
+    const breaker = this.#breaker(name, () =>
+      isLogs ? storage.stores() : storage.document('stanza_ids').get('probe'),
+    );
     return around(storage, (call, run, parameters) =>
       // The view decides about itself what to do if it cannot be read.
       call.name === 'cluster' ? run() : breaker.run(() => run(), weightOf(call, parameters)),

@@ -9,7 +9,7 @@ import type { Guards as S3Guards } from './s3/settings.js';
 import { openSqlite } from './sqlite/index.js';
 import { measured, routed, type StoreCall } from './wrappers.js';
 
-export type Driver = Config['storage']['driver'];
+export type Driver = Config['storage']['stores'][string];
 
 export interface OpenOptions {
   /** Called with the duration of every operation in ms. */
@@ -18,6 +18,8 @@ export interface OpenOptions {
   readonly warn: (message: string, error: unknown) => void;
   /** Time to wait for another process to close the data, in ms. */
   readonly within?: number | undefined;
+  /** Resolves with the id of the server, which its nodes share, from its main storage. */
+  readonly serverId?: ((main: Storage) => Promise<string>) | undefined;
   /** Wraps each driver. */
   readonly guard?: ((driver: Driver, storage: Storage) => Storage) | undefined;
 }
@@ -35,11 +37,14 @@ export async function openBlobs({ storage }: Config, options: OpenBlobsOptions):
   return openConfigured(storage.s3, { ...options, ownership: { id: await options.serverId() } });
 }
 
-/** Opens one driver. Rejects with StorageError. */
+type Settings = Pick<Config['storage'], 'sqlite' | 'postgresql' | 'cassandra'>;
+
+/** Opens one driver. `main`: that of the stores that are not assigned to another. Rejects with StorageError. */
 export async function openDriver(
   name: Driver,
-  { storage: { sqlite, postgresql } }: Config,
-  { warn, within }: Pick<OpenOptions, 'warn' | 'within'>,
+  { storage: { sqlite, postgresql, cassandra } }: { readonly storage: Settings },
+  { warn, within, serverId }: Pick<OpenOptions, 'warn' | 'within' | 'serverId'>,
+  main?: Storage,
 ): Promise<Storage> {
   switch (name) {
     case 'memory':
@@ -51,13 +56,18 @@ export async function openDriver(
       const { openConfigured } = await import('./postgresql/settings.js');
       return openConfigured(postgresql, warn);
     }
+    case 'cassandra': {
+      const { openConfigured } = await import('./cassandra/settings.js');
+      const server = main && (await serverId?.(main));
+      return openConfigured(cassandra, { warn, server, look: main && (() => main.look()) });
+    }
   }
 }
 
 /** Rejects with StorageError if a driver cannot be opened, or has only a part of a migration: there is no fallback. */
 export async function openStorage(config: Config, options: OpenOptions): Promise<Storage> {
-  return openAll(config, async (name) => {
-    const driver = await openDriver(name, config, options);
+  return openAll(config, async (name, main) => {
+    const driver = await openDriver(name, config, options, main);
     try {
       await demandComplete(driver);
     } catch (error) {
@@ -69,18 +79,25 @@ export async function openStorage(config: Config, options: OpenOptions): Promise
   });
 }
 
-/** Opens each configured driver once with `open`, and assigns the stores to them. */
+interface Assigned {
+  readonly driver: Driver;
+  readonly stores: Readonly<Record<string, Driver>>;
+}
+
+/** Opens each configured driver once with `open`, the main one first, and assigns the stores to them. */
 export async function openAll(
-  { storage: { driver, stores } }: Config,
-  open: (name: Driver) => Promise<Storage>,
+  { storage: { driver, stores } }: { readonly storage: Assigned },
+  open: (name: Driver, main: Storage | undefined) => Promise<Storage>,
 ): Promise<Storage> {
   const opened = new Map<Driver, Promise<Storage>>();
-  const once = (name: Driver): Promise<Storage> => {
+  const once = (name: Driver, main?: Storage): Promise<Storage> => {
     let storage = opened.get(name);
-    if (storage === undefined) opened.set(name, (storage = open(name)));
+    if (storage === undefined) opened.set(name, (storage = open(name, main)));
     return storage;
   };
   const byDefault = await once(driver);
-  const named = await Promise.all(Object.entries(stores).map(async ([name, on]) => [name, await once(on)] as const));
+  const named = await Promise.all(
+    Object.entries(stores).map(async ([name, on]) => [name, await once(on, byDefault)] as const),
+  );
   return named.length === 0 ? byDefault : routed({ default: byDefault, stores: Object.fromEntries(named) });
 }

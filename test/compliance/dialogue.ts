@@ -27,7 +27,7 @@ import type { BlobStorage } from '../../src/storage/blobs.js';
 import type { Storage } from '../../src/storage/contract.js';
 import { type LateStorage, late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
-import { mulberry32 } from '../../src/storage/wrappers.js';
+import { mulberry32, routed } from '../../src/storage/wrappers.js';
 import { atEndOfFile } from '../endings.js';
 import { shuffled } from '../shuffle.js';
 import { CheckedReader } from '../strict.js';
@@ -53,10 +53,11 @@ const patience = 60_000;
 
 /**
  * `WAXWING_STORAGE=late:SEED` runs dialogues over a storage that is late (src/storage/late.ts); `postgresql`: over a schema
- * of the server that `WAXWING_POSTGRESQL` names, which is late as well.
+ * of the server that `WAXWING_POSTGRESQL` names, which is late as well; `cassandra`: with archives in a keyspace of the
+ * node that `WAXWING_CASSANDRA` names, and everything else in memory.
  */
 const storageOfAll = process.env.WAXWING_STORAGE ?? '';
-const lateSeed = storageOfAll === 'postgresql' ? '1' : /^late:(\d+)$/.exec(storageOfAll)?.[1];
+const lateSeed = ['postgresql', 'cassandra'].includes(storageOfAll) ? '1' : /^late:(\d+)$/.exec(storageOfAll)?.[1];
 
 /** `WAXWING_CONTENTS=s3` keeps the large contents of dialogues in the store that `WAXWING_S3` names. */
 const isOnS3 = process.env.WAXWING_CONTENTS === 's3';
@@ -118,6 +119,8 @@ export interface ScenarioOptions {
   readonly isOnFiles?: boolean;
   /** The storage decides itself when its operations run, and is never late besides. */
   readonly isTimed?: boolean;
+  /** Looks for words, or counts what is archived, which not every storage does: such ones are not used. */
+  readonly isSearching?: boolean;
   /** Receives stanzas for other servers. */
   readonly remote?: Destination;
   /** The free space on the disk. A server with this option is not shared. */
@@ -255,7 +258,12 @@ async function stageFor(given: ScenarioOptions): Promise<Stage> {
     own.push(stage);
     return stage;
   }
-  const key = JSON.stringify([options.config, options.nodes ?? nodesOfAll, isOnS3 && options.isOnFiles === true]);
+  const key = JSON.stringify([
+    options.config,
+    options.nodes ?? nodesOfAll,
+    isOnS3 && options.isOnFiles === true,
+    options.isSearching,
+  ]);
   let stage = stages.get(key);
   if (stage === undefined) stages.set(key, (stage = Stage.open(options)));
   return stage;
@@ -315,8 +323,7 @@ export class Stage {
     const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
     // Nodes have a handle each, which a wrapper around them all would make one.
     const isLate = lateSeed !== undefined && options.isTimed !== true && (options.nodes ?? nodesOfAll) === 1;
-    const temporary =
-      isLate && options.storage === undefined && storageOfAll === 'postgresql' ? await newPostgresql() : undefined;
+    const temporary = isLate && options.storage === undefined ? await temporaryFor(options) : undefined;
     const inner = options.storage?.() ?? temporary?.storage ?? new MemoryStorage();
     const lateStorage = isLate ? late(inner, Number(lateSeed)) : undefined;
     const storage = lateStorage ?? inner;
@@ -518,6 +525,35 @@ export class Stage {
     await this.#dropStorage();
     rmSync(this.#folder, { recursive: true, force: true });
   }
+}
+
+/** A storage in a database, if dialogues run over one. */
+async function temporaryFor({ isSearching = false }: ScenarioOptions) {
+  if (storageOfAll === 'postgresql') return newPostgresql();
+  return storageOfAll === 'cassandra' && !isSearching ? newCassandra() : undefined;
+}
+
+let keyspace: Promise<Storage> | undefined;
+let archives = 0;
+atEndOfFile(async () => {
+  await (await keyspace)?.close();
+  keyspace = undefined;
+});
+
+/** A storage whose archive is one of many in the keyspace of this process. */
+async function newCassandra(): Promise<{ storage: Storage; drop: () => Promise<void> }> {
+  const { newKeyspace, openIn } = await import('../cassandra/server.js');
+  keyspace ??= openIn(newKeyspace());
+  const cassandra = await keyspace;
+  const name = `archive ${archives++}`;
+  const archive: Storage = {
+    ...cassandra,
+    log: () => cassandra.log(name),
+    stores: async () => [{ shape: 'log', name: 'archive' }],
+    close: () => cassandra.flush(),
+  };
+  const storage = routed({ default: new MemoryStorage(), stores: { archive } });
+  return { storage, drop: () => storage.close() };
 }
 
 /** A storage in a schema of its own. */

@@ -45,6 +45,7 @@ export const migrate = localCommand({
       .map((name) => name.trim())
       .filter((name) => name !== '')
       .sort();
+    if (to === 'cassandra') await demandFitting(only);
     const { migrate } = await import('../../storage/migrate.js');
     const { ProgressBar } = await import('./progress-bar.js');
     const bar = new ProgressBar();
@@ -130,7 +131,7 @@ async function storageNamed(terminal: Terminal, text: string): Promise<NamedStor
   if (await isAnswering(places.socket))
     throw new CommandError('conflict', 'the server is running; stop it first with waxwing stop');
   const chosen = choose(config, isConfiguration ? undefined : database === undefined ? text : 'sqlite');
-  const used =
+  const used: Used =
     database === undefined
       ? chosen
       : { ...chosen, storage: { ...chosen.storage, sqlite: { ...chosen.storage.sqlite, file: resolve(database) } } };
@@ -155,10 +156,21 @@ async function storageNamed(terminal: Terminal, text: string): Promise<NamedStor
   };
 }
 
+/** Rejects with CommandError unless all of these stores can be in Cassandra. */
+async function demandFitting(only: readonly string[] | undefined): Promise<void> {
+  const { misplacedStores } = await import('../config/cassandra.js');
+  const misplaced = only && misplacedStores(Object.fromEntries(only.map((name) => [name, 'cassandra'])));
+  if (misplaced === undefined || misplaced.length > 0)
+    throw new CommandError('usage', 'Cassandra is for the archive alone; use --stores archive');
+}
+
+/** A configuration whose driver for everything may be one that holds logs alone. */
+type Used = Omit<Config, 'storage'> & { storage: Omit<Config['storage'], 'driver'> & { readonly driver: Driver } };
+
 /** The configuration with one driver for everything. Throws CommandError if there is no such driver. */
-function choose(config: Config, name: string | undefined): Config {
+function choose(config: Config, name: string | undefined): Used {
   if (name === undefined) return config;
-  const known: readonly string[] = ['sqlite', 'postgresql'] satisfies readonly Driver[];
+  const known: readonly string[] = ['sqlite', 'postgresql', 'cassandra'] satisfies readonly Driver[];
   if (!known.includes(name))
     throw new CommandError('usage', `unknown storage ${name}; use one of ${known.join(', ')}, sqlite:FILE, FILE.toml`);
   return { ...config, storage: { ...config.storage, driver: name as Driver, stores: {} } };

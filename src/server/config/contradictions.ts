@@ -1,5 +1,6 @@
 /** Rules about combinations of keys that are individually valid. */
 import { isLoopback, type ListenAddress, parseListenAddress } from './address.js';
+import { misplacedStores } from './cassandra.js';
 import { clusterProblems } from './cluster.js';
 import { delegationProblems, privilegeProblems, secretHint, secretProblem } from './components.js';
 import type { Complaint } from './findings.js';
@@ -114,6 +115,15 @@ const rules: readonly Rule[] = [
     keys: ['cluster', 'storage.driver'],
     check: ({ cluster, storage }) =>
       clusterProblems(cluster, storage.driver).map(({ at, ...found }) => ({ ...found, path: ['cluster', at] })),
+  },
+  {
+    keys: ['storage.stores'],
+    check: ({ storage: { stores } }) =>
+      misplacedStores(stores).map((name) => ({
+        path: ['storage', 'stores', name],
+        problem: '"cassandra" is for the store archive alone',
+        hint: 'use another driver',
+      })),
   },
   {
     keys: ['storage.s3', 'storage.files.driver'],

@@ -1,11 +1,13 @@
 /** The table `[storage]`. */
 import { z } from 'zod';
+import { cassandra } from './cassandra.js';
 import { live } from './keys.js';
 import { postgresql } from './postgresql.js';
 import { s3 } from './s3.js';
 import { bytes, count, seconds } from './units.js';
 
 const driver = z.enum(['sqlite', 'postgresql', 'memory']);
+const storeDriver = z.enum([...driver.options, 'cassandra']);
 
 export const storage = z
   .strictObject({
@@ -17,6 +19,7 @@ export const storage = z
       .prefault({})
       .describe('The SQLite driver.'),
     postgresql,
+    cassandra,
     files: z
       .strictObject({
         driver: z
@@ -48,9 +51,11 @@ export const storage = z
       .describe('Bytes of messages that may wait to be written by a driver. Further ones are refused.')
       .meta(live),
     stores: z
-      .record(z.string(), driver)
+      .record(z.string(), storeDriver)
       .default({})
-      .describe('Drivers of individual stores, by store name; stores of additional modules are named "MODULE/STORE".')
+      .describe(
+        'Drivers of individual stores, by store name; stores of additional modules are named "MODULE/STORE". "cassandra" is for the store archive.',
+      )
       .meta({ example: 'sqlite' }),
     low_space_bytes: bytes({ min: 0 })
       .default(1_073_741_824)

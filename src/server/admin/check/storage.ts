@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { access, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { megabytes } from '../../words.js';
+import { checkCassandra } from './cassandra.js';
 import type { Finding, Subject } from './finding.js';
 import { checkPostgresql } from './postgresql.js';
 import { checkS3 } from './s3.js';
@@ -13,7 +14,7 @@ const tooLittle = 200e6;
 const little = 1e9;
 
 export async function checkStorage({ config, running, full }: Subject): Promise<Finding[]> {
-  const { driver, stores, sqlite, postgresql } = config.storage;
+  const { driver, stores, sqlite, postgresql, cassandra } = config.storage;
   const isOnPostgresql = driver === 'postgresql' || Object.values(stores).includes('postgresql');
   const isOnDisk = driver === 'sqlite' || Object.values(stores).includes('sqlite');
   const findings = await folder(config.data);
@@ -30,6 +31,7 @@ export async function checkStorage({ config, running, full }: Subject): Promise<
   if (config.storage.files.driver === 's3') findings.push(...(await checkS3(config.storage.s3)));
   else if (!isBroken) findings.push(...(await filesFolder(config.storage.files.folder, config.data)));
   if (isOnPostgresql) findings.push(...(await checkPostgresql(postgresql)));
+  if (Object.values(stores).includes('cassandra')) findings.push(...(await checkCassandra(cassandra)));
   return isOnDisk && !isBroken
     ? [
         ...findings,
