@@ -31,6 +31,8 @@ export interface Statement {
   readonly params: readonly unknown[];
 }
 
+/** Time in ms for a change of the schema. */
+const schemaTimeout = 120_000;
 /** How far timestamps may run ahead of the clock, in ms. */
 const mostAhead = 86_400_000;
 
@@ -62,6 +64,14 @@ class Timestamps extends cassandra.policies.timestampGeneration.MonotonicTimesta
     this.#ahead += ms;
     return true;
   }
+}
+
+/** What a client is made of, as far as it has to be closed by hand. */
+interface Unfinished {
+  readonly controlConnection?: {
+    shutdown?(): void;
+    readonly connection?: { closeAsync?(): Promise<void> } | null;
+  };
 }
 
 export class Session {
@@ -125,9 +135,9 @@ export class Session {
     return this.read(query, params);
   }
 
-  /** Creates something, or runs what cannot be prepared. */
-  change(query: string): Promise<Row[]> {
-    return this.#run(async () => (await this.#client.execute(query, [], { prepare: false })).rows as unknown as Row[]);
+  /** Creates something, which all nodes have to hear of. */
+  async change(query: string): Promise<void> {
+    await this.#run(() => this.#client.execute(query, [], { prepare: false, readTimeout: schemaTimeout }));
   }
 
   /** A conditional statement, which is never repeated: whether it was applied, and the row there is otherwise. */
@@ -167,6 +177,10 @@ export class Session {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#client.shutdown();
+    // Which does nothing for a client that could not connect: its first connection would keep the process running.
+    const { controlConnection } = this.#client as unknown as Unfinished;
+    controlConnection?.shutdown?.();
+    await controlConnection?.connection?.closeAsync?.();
   }
 
   async #run<R>(work: () => Promise<R>): Promise<R> {
