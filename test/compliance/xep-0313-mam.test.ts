@@ -4,7 +4,7 @@ import { binding, defineModule } from '../../src/server/module/index.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
 import { el } from '../../src/server/xml/element.js';
-import { base64, type Peer, password, plain, type Scene, scenario } from './dialogue.js';
+import { base64, type Peer, password, plain, type ScenarioOptions, type Scene, scenario } from './dialogue.js';
 import { refusal } from './phrases.js';
 import { Scram } from './scram.js';
 
@@ -42,13 +42,16 @@ async function finds(who: Peer, inner: string, bodies: readonly string[], end: s
 }
 
 type Play = (players: { orchard: Peer; balcony: Peer }) => Promise<void>;
-const play = (title: string, act: Play): void =>
-  scenario(title, async ({ actor }) => {
+const play = (title: string, act: Play, options: ScenarioOptions = {}): void =>
+  scenario(title, options, async ({ actor }) => {
     const orchard = await actor(`${romeo}/orchard`, { presence: true });
     const balcony = await actor(`${juliet}/balcony`, { presence: true });
     await act({ orchard, balcony });
     await balcony.receivesNothing();
   });
+
+/** For an archive that is searched, or whose messages are counted. */
+const search = (title: string, act: Play): void => play(title, act, { isSearching: true });
 
 // --- §3 archives ----------------------------------------------------------------------------------------------------
 
@@ -202,7 +205,7 @@ play(
   },
 );
 
-play('§4.1.5 the fields are listed', async ({ balcony }) => {
+search('§4.1.5 the fields are listed', async ({ balcony }) => {
   await balcony.sends(`<iq type='get' id='form1'><query xmlns='${NS.mam}'/></iq>`);
   await balcony.receives(
     `<iq type='result' id='form1'><query xmlns='${NS.mam}'><x xmlns='jabber:x:data' type='form'>
@@ -250,7 +253,7 @@ play('§4.2 without a query id the results have none', async ({ orchard, balcony
 
 // --- §4.3 pages -----------------------------------------------------------------------------------------------------
 
-play('§4.3 page by page, forwards and backwards', async ({ orchard, balcony }) => {
+search('§4.3 page by page, forwards and backwards', async ({ orchard, balcony }) => {
   await says(orchard, balcony, ['0', '1', '2', '3', '4']);
   const two = '<max>2</max>';
   await finds(balcony, set(two), ['0', '1'], fin('<first>{a0}</first><last>{a1}</last>', ''));
@@ -314,7 +317,7 @@ play('XEP-0413 §4.4 descending order', async ({ orchard, balcony }) => {
 
 // --- XEP-0431 -------------------------------------------------------------------------------------------------------
 
-play('XEP-0431 full text', async ({ orchard, balcony }) => {
+search('XEP-0431 full text', async ({ orchard, balcony }) => {
   await says(orchard, balcony, ['It was the nightingale', 'and not the lark', 'Käse']);
   await orchard.sends(
     `<message to='${juliet}' type='chat'><body>the lark in secret</body><encryption xmlns='${NS.encryption}' namespace='x'/></message>`,
@@ -546,7 +549,7 @@ scenario(
 
 // --- §7 support, §8 security ----------------------------------------------------------------------------------------
 
-play('§7 support is announced to the account, and only what applies to it', async ({ balcony }) => {
+search('§7 support is announced to the account, and only what applies to it', async ({ balcony }) => {
   await balcony.sends(`<iq type='get' id='d' to='${juliet}'><query xmlns='${NS.discoInfo}'/></iq>`);
   await balcony.receives(
     `<iq type='result' id='d'><query xmlns='${NS.discoInfo}'><feature var='${NS.mam}'/><feature var='${NS.mamExtended}'/>

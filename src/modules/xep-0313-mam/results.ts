@@ -77,11 +77,12 @@ export async function find(
   const { filter, isMatch } = narrowed;
   if (page.max === 0) {
     // XEP-0059 §2.7: the size of the whole result
-    if (isMatch !== undefined || store.supports?.counts === false)
-      return { entries: [], complete: false, edge: undefined, count: undefined };
+    if (isMatch !== undefined) return { entries: [], complete: false, edge: undefined, count: undefined };
     const whole = { ...filter, after: query.afterId, before: query.beforeId };
-    const count = await store.count(owner.bare, whole, mostCounted);
-    return { entries: [], complete: count === 0, edge: undefined, count: count < mostCounted ? count : undefined };
+    // Counting may read everything, except to find out whether there is anything.
+    const most = store.supports?.counts === false ? 1 : mostCounted;
+    const count = await store.count(owner.bare, whole, most);
+    return { entries: [], complete: count === 0, edge: undefined, count: count < most ? count : undefined };
   }
 
   const read = () => gather(store, owner, filter, isMatch, range);
