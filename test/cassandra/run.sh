@@ -30,7 +30,7 @@ if [ -z "${WAXWING_CASSANDRA:-}" ]; then
   node=$(DIR=$folder PORT=$port test/cassandra/start.sh)
   export WAXWING_CASSANDRA="127.0.0.1:$port"
 fi
-[ $# -gt 0 ] || set -- contract archive dialogues
+[ $# -gt 0 ] || set -- contract archive whole dialogues
 failed=()
 for name in "$@"; do
   if [ "$name" = dialogues ]; then

@@ -56,6 +56,18 @@ export function joinContract(driver: string, open: () => Promise<Storage>): void
       await storage.close();
     });
 
+    test('a look finds that its epoch has ended', async () => {
+      const storage = await open();
+      await storage.look();
+      const epoch = await storage.join('verona');
+      await storage.look();
+      await storage.fence('verona', epoch - 1);
+      await storage.look();
+      await storage.fence('verona', epoch);
+      await assert.rejects(storage.look(), isRefused('fenced'));
+      await storage.close();
+    });
+
     test('an epoch other than its own ends without a fence', async () => {
       const storage = await open();
       const epoch = await storage.join('verona');
@@ -134,6 +146,9 @@ export function fenceContract(driver: string, make: () => Promise<() => Promise<
       for (const [what, write] of Object.entries(writes))
         await assert.rejects(write(verona), isRefused('fenced'), what);
       await assert.rejects(verona.fence('padua', 1), isRefused('fenced'));
+      await assert.rejects(verona.look(), isRefused('fenced'));
+      await padua.look();
+      await tool.look();
       await assertAsFilled(padua);
       await padua.document('d').set('romeo', 3);
       await tool.document('d').set('romeo', 4);
@@ -150,6 +165,8 @@ export function fenceContract(driver: string, make: () => Promise<() => Promise<
       for (const [what, write] of Object.entries(writes))
         await assert.rejects(write(before), isRefused('fenced'), what);
       await assertAsFilled(now);
+      await assert.rejects(before.look(), isRefused('fenced'));
+      await now.look();
       await now.fence('verona', first);
       await now.document('d').set('romeo', 2);
       await now.fence('verona', second);

@@ -231,6 +231,23 @@ describe('an invalid configuration', () => {
       '[hosts."example.org"]\n[tls.acme]\nagree_terms = true\n[listen]\nhttp = ["127.0.0.1:80"]',
       '4 listen.acme[0]: "*:80" is already used by listen.http; use a different port for each listener',
     ],
+    [
+      'stores that Cassandra cannot hold',
+      '[storage.stores]\narchive = "cassandra"\nrosters = "cassandra"',
+      '3 storage.stores.rosters: "cassandra" is for the store archive alone; use another driver',
+    ],
+    [
+      'everything in Cassandra',
+      '[storage]\ndriver = "cassandra"',
+      '2 storage.driver: "cassandra" is not a known value; write one of "sqlite", "postgresql", "memory"',
+    ],
+    [
+      'a keyspace that needs quotes',
+      '[storage.cassandra]\nkeyspace = "My-Archive"\ncontact_points = []\nreplication = { dc1 = 0 }',
+      '2 storage.cassandra.keyspace: "My-Archive": is not the name of a keyspace; write text in quotes, such as "waxwing"',
+      '3 storage.cassandra.contact_points: [] is too small; write at least 1 entries',
+      '4 storage.cassandra.replication.dc1: 0 is too small; write at least 1',
+    ],
     ['invalid TOML', 'a = 1\nb = = 2', '2 : is not valid TOML: invalid value; see https://toml.io for the syntax'],
   ];
   for (const [name, text, ...expected] of table) test(name, () => assert.deepEqual(reported(text), expected));
