@@ -42,8 +42,11 @@ export interface Frame {
   readonly payload: string;
   /** Set if a home that is gone may have handled it already: the mark of that transmission. */
   readonly again: Mark | undefined;
-  /** Set if an answer is expected: its id, and the timeout in ms. */
-  readonly question: { readonly id: number; readonly timeoutMs: number } | undefined;
+  /**
+   * Set if an answer is expected: its id, and the timeout in ms. `isForNode`: of the node itself, whoever has the slot
+   * when it arrives.
+   */
+  readonly question: { readonly id: number; readonly timeoutMs: number; readonly isForNode: boolean } | undefined;
 }
 
 export type Message =
@@ -210,7 +213,10 @@ export class Encoder {
     this.#payload = payload;
     this.#whole(number);
     this.#whole(slot);
-    this.#whole((isSame ? 1 : 0) | (again === undefined ? 0 : 2) | (question === undefined ? 0 : 4));
+    const isForNode = question?.isForNode === true;
+    this.#whole(
+      (isSame ? 1 : 0) | (again === undefined ? 0 : 2) | (question === undefined ? 0 : 4) | (isForNode ? 8 : 0),
+    );
     this.#whole(to.length);
     for (const address of to) this.#text(address);
     if (again !== undefined) {
@@ -375,7 +381,8 @@ export class Decoder {
     const flags = this.#whole();
     const to = this.#many(() => this.#text());
     const again = (flags & 2) === 0 ? undefined : { ...this.#node(), number: this.#whole() };
-    const question = (flags & 4) === 0 ? undefined : { id: this.#whole(), timeoutMs: this.#whole() };
+    const isForNode = (flags & 8) !== 0;
+    const question = (flags & 4) === 0 ? undefined : { id: this.#whole(), timeoutMs: this.#whole(), isForNode };
     if ((flags & 1) === 0) this.#payload = this.#text();
     if (this.#payload === undefined) throw new FrameError('frame refers to a payload that was not sent');
     return { kind: 'frame', number, slot, to, payload: this.#payload, again, question };

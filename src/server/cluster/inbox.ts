@@ -88,6 +88,10 @@ interface Peer {
   isScheduled: boolean;
 }
 
+/** The slot of what is for this node itself, and its queue. */
+const ownSlot = -1;
+const ownQueue = '';
+
 interface Entry {
   readonly slot: number;
   readonly peer: Peer | undefined;
@@ -116,6 +120,8 @@ export class Inbox {
   readonly #begun = new Set<Entry>();
   #waiters: { readonly concerns: (entry: Entry) => boolean; readonly resolve: () => void }[] = [];
   #isClosed = false;
+  /** Whether this node has acted for any slot. What is for the node itself waits until then. */
+  #hasActed = false;
   #lastRefusal = '';
   /** Number of frames received again. */
   repeated = 0;
@@ -171,6 +177,7 @@ export class Inbox {
 
   /** Runs queues after this node has begun to act for further slots. */
   resume(): void {
+    this.#hasActed = true;
     for (const [bare, queue] of [...this.#queues]) if (!queue.isRunning) this.#run(bare, queue);
   }
 
@@ -272,7 +279,7 @@ export class Inbox {
         if (!this.#isFirst(peer, message.number)) return;
         peer.pending.add(message.number);
         this.#put({
-          slot: message.slot,
+          slot: message.question?.isForNode === true ? ownSlot : message.slot,
           peer,
           frame: message,
           finished: () => this.#finished(peer, message.number),
@@ -368,8 +375,8 @@ export class Inbox {
   // ---------------------------------------------------------------------------------------------------------
 
   #put(entry: Entry): void {
-    const bare = bareOf(entry.frame.to[0] ?? '');
-    if (!this.#parts.acts(entry.slot)) {
+    const bare = entry.slot === ownSlot ? ownQueue : bareOf(entry.frame.to[0] ?? '');
+    if (entry.slot !== ownSlot && !this.#parts.acts(entry.slot)) {
       entry.isEarly = true;
       this.#early[entry.slot]!++;
     }
@@ -387,7 +394,7 @@ export class Inbox {
         return;
       }
       if (this.#isClosed) return;
-      if (!this.#parts.acts(next.slot)) {
+      if (next.slot === ownSlot ? !this.#hasActed : !this.#parts.acts(next.slot)) {
         if (this.#parts.answers(next.slot)) this.#answerAll(queue);
         return;
       }

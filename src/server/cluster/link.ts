@@ -45,6 +45,10 @@ interface Unconfirmed {
   readonly message: Numbered;
 }
 
+/** Whether it is for whoever has its slot. */
+const moves = (parcel: Parcel | undefined): parcel is Parcel =>
+  parcel !== undefined && parcel.question?.isForNode !== true;
+
 export class Link {
   readonly peer: LinkParts['peer'];
   readonly #parts: LinkParts;
@@ -157,10 +161,10 @@ export class Link {
     });
   }
 
-  /** Slots with unconfirmed frames. */
+  /** Slots with unconfirmed frames that move with them. */
   get slots(): ReadonlySet<number> {
     const slots = new Set<number>();
-    for (const { parcel } of this.#unconfirmed.values()) if (parcel !== undefined) slots.add(parcel.slot);
+    for (const { parcel } of this.#unconfirmed.values()) if (moves(parcel)) slots.add(parcel.slot);
     return slots;
   }
 
@@ -168,8 +172,9 @@ export class Link {
   takeBack(slots: ReadonlySet<number>): Parcel[] {
     const taken: Parcel[] = [];
     for (const unconfirmed of this.#unconfirmed.values()) {
-      if (unconfirmed.parcel === undefined || !slots.has(unconfirmed.parcel.slot)) continue;
-      taken.push(unconfirmed.parcel);
+      const { parcel } = unconfirmed;
+      if (!moves(parcel) || !slots.has(parcel.slot)) continue;
+      taken.push(parcel);
       this.#remove(unconfirmed);
     }
     this.#noteRoom();

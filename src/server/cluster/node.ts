@@ -65,6 +65,7 @@ export interface NodeOptions extends GivingOptions {
 /** After how many ms without a sign of life a member counts as unreachable. */
 export const usualUnreachableMs = 3000;
 const longestAsk = 24 * 3600 * 1000;
+type Asking = Pick<AskingOptions, 'isPatient'> & { readonly isForNode?: boolean };
 
 export class ClusterNode implements Homes, Away {
   readonly name: NodeName;
@@ -209,7 +210,6 @@ export class ClusterNode implements Homes, Away {
   }
 
   // --- where addresses live
-  // -------------------------------------------------------------------------------------------
 
   of(jid: Jid): Away | undefined {
     const slot = slotOf(jid.bare);
@@ -314,29 +314,31 @@ export class ClusterNode implements Homes, Away {
   }
 
   askOthers(asker: Jid, payload: string, timeoutMs: number): readonly Promise<string>[] {
-    const own = this.number;
+    const { members, slots } = this.#view;
     // A member without slots has no state.
-    const slots = this.#view.members.map(({ number }) => (number === own ? -1 : this.#view.slots.indexOf(number)));
-    return slots.filter((slot) => slot >= 0).map((slot) => this.#ask(asker, slot, payload, timeoutMs));
+    const others = members.filter(({ number }) => number !== this.number && slots.includes(number));
+    return others.map(({ number }) => this.#ask(asker, slots.indexOf(number), payload, timeoutMs, { isForNode: true }));
   }
 
   ask(to: Jid, payload: string, timeoutMs: number, { home, isPatient }: AskingOptions = {}): Promise<string> {
-    return this.#ask(to, slotOf((home ?? to).bare), payload, timeoutMs, isPatient);
+    return this.#ask(to, slotOf((home ?? to).bare), payload, timeoutMs, { isPatient });
   }
 
-  #ask(to: Jid, slot: number, payload: string, timeoutMs: number, isPatient = false): Promise<string> {
+  /** `isForNode`: asks the node that has the slot now, wherever that moves. */
+  #ask(to: Jid, slot: number, payload: string, timeoutMs: number, options: Asking): Promise<string> {
+    const { isPatient = false, isForNode = false } = options;
     if (this.#isOver) return Promise.reject(new ParcelError('closed'));
     const deadline = Math.min(Math.max(0, Math.ceil(timeoutMs)), longestAsk);
     return this.#questions.ask(deadline, isPatient, (id) => {
-      const parcel = new Parcel([to.full], slot, payload, true, { id, timeoutMs: deadline });
+      const parcel = new Parcel([to.full], slot, payload, true, { id, timeoutMs: deadline, isForNode });
       parcel.confirmed.catch((error: ParcelError) => this.#questions.unanswered(id, error.reason));
-      this.#dispatch(parcel);
+      if (isForNode) this.#linkTo(slot).send(parcel);
+      else this.#dispatch(parcel);
       return parcel;
     });
   }
 
   // --- where parcels go
-  // -----------------------------------------------------------------------------------------------
 
   /** Returns the link that the parcel was sent on, if any. */
   #dispatch(parcel: Parcel, wasAccepted = false): Link | undefined {
@@ -382,7 +384,6 @@ export class ClusterNode implements Homes, Away {
   }
 
   // --- the view
-  // -------------------------------------------------------------------------------------------------------
 
   #isMember(node: NodeName): boolean {
     return this.#view.members.some(({ id, epoch }) => id === node.id && epoch === node.epoch);
@@ -493,7 +494,6 @@ export class ClusterNode implements Homes, Away {
   }
 
   // --- handing over
-  // ---------------------------------------------------------------------------------------------------
 
   /**
    * Gives slots of this node to another member. Resolves when none of them is here. If the shares of the members are too

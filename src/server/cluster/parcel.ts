@@ -1,5 +1,5 @@
 /** A message for an address at another node, until its home has handled it. */
-import type { Mark } from './frames.js';
+import type { Frame, Mark } from './frames.js';
 
 /**
  * Why a parcel was not delivered. 'lost': its home is gone and may have handled it. 'full': too much is pending for its
@@ -31,7 +31,7 @@ export class Parcel {
     readonly payload: string,
     /** Must not be handled by two homes: fails with 'lost' if its home is gone. */
     readonly isOnce: boolean,
-    readonly question: { readonly id: number; readonly timeoutMs: number } | undefined = undefined,
+    readonly question: Frame['question'] = undefined,
   ) {
     this.confirmed = new Promise((resolve, reject) => {
       this.#resolve = resolve;
