@@ -8,7 +8,7 @@ import { LocalNetwork } from '../../src/server/cluster/local-link.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { type Peer, type ScenarioOptions, scenario, type TransportName } from './dialogue.js';
 import { living, moves } from './moves.js';
-import { founds, joins } from './rooms.js';
+import { enters, founds, joins } from './rooms.js';
 
 const two: ScenarioOptions = { nodes: 2 };
 const three: ScenarioOptions = { nodes: 3 };
@@ -223,6 +223,38 @@ scenario(
     await again.receives(`<iq type='result' id='q'/>`);
   },
 );
+
+scenario('XEP-0191: blocked stanzas of a room remove nobody from it, wherever both have moved', two, async (scene) => {
+  const room = 'garden@conference.localhost';
+  const [name] = living(scene, 0, 1);
+  const juliet = await scene.actor(`${living(scene, 1, 1)[0]}/balcony`, { presence: true });
+  await founds(juliet, 'garden', 'juliet');
+  const romeo = await scene.actor(`${name}/orchard`, { presence: true });
+  await enters(romeo, 'garden', 'romeo');
+  await romeo.sends(`<iq type='set' id='b'><block xmlns='${NS.blocking}'><item jid='${room}/juliet'/></block></iq>`);
+  await romeo.receives(`<iq type='result' id='b'/>`);
+  await scene.stage.settle();
+  romeo.forgets();
+  // Together at one node and at the other, and apart.
+  for (const [userAt, roomAt] of [
+    [0, 0],
+    [1, 1],
+    [1, 0],
+    [0, 1],
+  ] as const) {
+    await moves(scene, name!, userAt);
+    await moves(scene, room, roomAt);
+    await juliet.sends(`<message type='groupchat' to='${room}'><body>hear me</body></message>`);
+    await juliet.sends(`<message type='chat' to='${room}/romeo'><body>hear me</body></message>`);
+    await romeo.receivesNothing();
+  }
+  // Who is gone is removed by the same error.
+  romeo.cut();
+  await juliet.sends(`<message type='chat' to='${room}/romeo'><body>hear me</body></message>`);
+  await scene.stage.settle();
+  const seen = juliet.forgets().map(String).join();
+  assert.match(seen, /from="garden@conference.localhost\/romeo" type="unavailable"/, seen);
+});
 
 scenario('XEP-0045: a room of 30 occupants moves while they talk', two, async (scene) => {
   const room = 'garden@conference.localhost';

@@ -26,7 +26,7 @@ import { periodically } from './periodic.js';
 import { permits } from './permits.js';
 import { Questions } from './questions.js';
 import { Refusals } from './refusals.js';
-import { type Destination, type Router, serverOrigin } from './router.js';
+import { type Destination, type Router, raisedOrigin, serverOrigin } from './router.js';
 import type { Session } from './session.js';
 import { trace } from './trace.js';
 
@@ -362,7 +362,11 @@ export class LocalHost implements Host, Destination {
       session.send(stanza);
       return;
     }
-    if (stanza.to !== undefined && stanza.from !== undefined) return this.route(stanza, serverOrigin);
+    const { to, from, type } = stanza;
+    if (to === undefined || from === undefined) return;
+    // An error for a client that is still connected: rooms do not take it for gone.
+    const isRaised = type === 'error' && this.session(from) !== undefined;
+    return this.route(stanza, isRaised ? raisedOrigin : serverOrigin);
   }
 
   /** As `Refusals.refuse`. */

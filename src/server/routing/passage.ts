@@ -33,7 +33,7 @@ export interface Origin {
   readonly component?: string | undefined;
   /** Set when the account's home chooses the sessions. Otherwise address and type decide. */
   readonly audience?: Audience | undefined;
-  /** An error that the sender's server raised for a session at another node, which is still there. */
+  /** An error that this server raised for a session, here or at another node, which is still there. */
   readonly isRaised?: boolean | undefined;
   /** A session at another node sent it to another server. */
   readonly isUsers?: boolean | undefined;

@@ -72,6 +72,9 @@ export const serverOrigin: Origin = {
   isByServer: true,
 };
 
+/** The same, for an error that is raised for a session which is still here. */
+export const raisedOrigin: Origin = { ...serverOrigin, isRaised: true };
+
 /** Routes by the domain of the addressee, and by its home. */
 export class Router {
   readonly #local = new Map<string, Destination>();
