@@ -113,7 +113,7 @@ class World {
     const to = delivery.to[0]!;
     assert.ok(node.acts(slotOf(to)), `${id} handles what is not its own`);
     assert.equal(this.actors.get(slotOf(to)), id);
-    this.arrived.push({ at: id, to, payload: delivery.payload, isAgain: delivery.again !== undefined });
+    this.arrived.push({ at: id, to, payload: delivery.payload, isAgain: delivery.isRepeated });
     if (this.random() < 0.2) delivery.acknowledgeAfter(turn());
     if (this.random() < 0.2) return turn();
   }

@@ -99,12 +99,11 @@ const parts: readonly (readonly [part: string, may: readonly string[], type: rea
   ],
   [
     'server/module/',
-    ['server/routing/session-state.ts', 'server/stanza/errors.ts'],
+    ['server/routing/session-state.ts', 'server/stanza/', 'server/clock.ts'],
     [
       'server/maybe.ts',
       'server/routing/',
       'server/address/',
-      'server/stanza/',
       'server/xml/',
       'server/config/',
       'server/accounts/',

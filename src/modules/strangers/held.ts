@@ -2,7 +2,7 @@
 
 import { Jid } from '../../server/address/jid.js';
 import { wall } from '../../server/clock.js';
-import type { Host, Maybe } from '../../server/module/index.js';
+import { type Host, type Maybe, repeatedFrame, storedFrom, tagOf } from '../../server/module/index.js';
 import type { MessagePassage, Origin } from '../../server/routing/passage.js';
 import { Serial } from '../../server/serial.js';
 import { idAt, stanzaId, timeOf } from '../../server/stanza/ids.js';
@@ -53,14 +53,21 @@ export class Held {
   }
 
   /** Rejects with StanzaError if too many messages are held. */
-  async hold({ owner, stanza }: MessagePassage, who: Jid): Promise<'handled'> {
+  async hold({ owner, stanza, origin }: MessagePassage, who: Jid): Promise<'handled'> {
     const { host, store, most, knows } = this.#parts;
+    const frame = repeatedFrame(origin);
+    if (frame !== undefined && (await storedFrom(store, owner.bare, frame, stanza)) !== undefined) return 'handled';
     if ((await store.count(owner.bare, {}, most)) >= most) {
       host.limitHit('strangers.held');
       throw tooMany('The recipient does not know you, and too many messages to them are pending.');
     }
     const isFirst = (await store.count(owner.bare, { with: who.bare }, 1)) === 0;
-    const entry = { id: stanzaId(owner.bare), with: who.bare, value: stanza.toXml(NS.client) };
+    const entry = {
+      id: stanzaId(owner.bare),
+      with: who.bare,
+      tag: tagOf(origin),
+      value: stanza.toXml(NS.client),
+    };
     await store.append(owner.bare, entry);
     this.counts.held++;
     if (await knows(owner, who)) this.release(owner, who);

@@ -1,5 +1,6 @@
 /** XEP-0313 §3.3.2, §6.1.2, §8.4: the archive of a room, readable by everyone who may enter it. */
-import type { IqRequest, Source } from '../../server/module/index.js';
+import { type IqRequest, type Maybe, repeatedFrame, type Source } from '../../server/module/index.js';
+import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { stanzaId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
@@ -11,6 +12,12 @@ import { isAtLeast } from './privileges.js';
 import { isWelcome, type Room, type Seat } from './room.js';
 import { withoutSender } from './room-history.js';
 
+export interface Archived {
+  readonly id: string;
+  /** Undefined if it is not archived, or was already. */
+  readonly durable?: Promise<void>;
+}
+
 /**
  * Archives a message if the room has an archive, and returns its id (XEP-0359). `by` is the sender; messages of the
  * room itself have none. The message must be cleaned already.
@@ -20,12 +27,32 @@ export function archiveMessage(
   room: Room,
   stanza: Stanza,
   by?: Seat,
-): { id: string; durable?: Promise<void> } {
+  origin?: Origin,
+): Archived {
   if (!room.config.archived) return { id: stanzaId(room.jid.bare) };
   const unaddressed = stanza.with({ to: undefined });
   // The sender is not stored if anonymous: nothing may outlive the account.
-  if (by === undefined || host.isAnonymous(by.jid.bare)) return archive.append(room.jid, unaddressed, {});
-  return archive.append(room.jid, unaddressed.plus(senderElement(room, by)), { with: by.occupant.user });
+  if (by === undefined || host.isAnonymous(by.jid.bare)) return archive.append(room.jid, unaddressed, { origin });
+  return archive.append(room.jid, unaddressed.plus(senderElement(room, by)), { with: by.occupant.user, origin });
+}
+
+/**
+ * The same for an occupant's message, which another node may send again if the room's home has died: then the archive may
+ * have it. `sent`: as the occupant sent it.
+ */
+export function archiveOnce(
+  muc: Muc,
+  room: Room,
+  outgoing: Stanza,
+  by: Seat,
+  sent: { readonly id: string | undefined; readonly origin: Origin },
+): Maybe<Archived> {
+  const frame = repeatedFrame(sent.origin);
+  const append = (): Archived => archiveMessage(muc, room, outgoing, by, sent.origin);
+  if (frame === undefined || !room.config.archived) return append();
+  return muc.archive
+    .archivedFrom(room.jid, frame, { type: outgoing.type, id: sent.id })
+    .then((id) => (id === undefined ? append() : { id }));
 }
 
 /** §6.1.2: the real sender, for readers who may see it. */

@@ -14,6 +14,9 @@ import { longestRemembered, mostRemembered, setHistory } from './room-history.js
 export function remember({ config }: Muc, room: Room, id: string, stanza: Stanza): void {
   const { length } = stanza.content;
   if (config.history === 0 || length > longestRemembered) return;
+  // A message that is sent again after the room's home has died may be archived, and so be in the history.
+  const last = room.history.at(-1);
+  if (last !== undefined && id <= last.id && room.history.some((earlier) => earlier.id === id)) return;
   room.history.push({ id, at: timeOf(id), stanza: detached(stanza.with({ to: undefined })) });
   room.historySize += length;
   // Twice as many as are sent, so that trimming does not move the array for every message

@@ -2,6 +2,7 @@
 
 import type { Jid } from '../../server/address/jid.js';
 import { onBehalfOf } from '../../server/module/index.js';
+import type { FirstFrame } from '../../server/routing/passage.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
 import { type Element, el } from '../../server/xml/element.js';
@@ -13,14 +14,14 @@ const remembered = 500;
 /** Characters of a reason. */
 const longestReason = 1000;
 
-/** §7.8.2; also passes on the continuation of a chat (§7.9). */
+/** §7.8.2; also passes on the continuation of a chat (§7.9). `sent`: the inviter's message, if there is one. */
 export function sendInvitation(
   muc: Muc,
   room: Room,
   to: Jid,
   inviter: Jid,
   invitation?: Element,
-  id?: string | undefined,
+  sent?: { readonly id: string | undefined; readonly frame: FirstFrame | undefined },
 ): void {
   const { password } = room.config;
   room.invited.delete(to.bare);
@@ -40,8 +41,8 @@ export function sendInvitation(
     password === '' ? undefined : el('password', null, password),
   );
   const words = `${inviter.bare} invites you to the room ${room.jid.bare}`;
-  const message = Stanza.build('message', { from: room.jid, to, id }, x, bodyElement(words, reason));
-  void muc.host.route(message, onBehalfOf([inviter], { isAsked: false }));
+  const message = Stanza.build('message', { from: room.jid, to, id: sent?.id }, x, bodyElement(words, reason));
+  void muc.host.route(message, onBehalfOf([inviter], { isAsked: false, frame: sent?.frame }));
 }
 
 /** Fallback for clients that do not support `muc#user`. */

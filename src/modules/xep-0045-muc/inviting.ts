@@ -2,6 +2,7 @@
 
 import { Jid } from '../../server/address/jid.js';
 import { onBehalfOf } from '../../server/module/index.js';
+import type { Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
@@ -12,7 +13,13 @@ import type { Muc } from './muc.js';
 import { isAtLeast } from './privileges.js';
 import type { Room } from './room.js';
 
-export async function invite(muc: Muc, room: Room, stanza: Stanza, x: Element): Promise<void> {
+export async function invite(
+  muc: Muc,
+  room: Room,
+  stanza: Stanza,
+  x: Element,
+  { frame }: Pick<Origin, 'frame'>,
+): Promise<void> {
   const { config } = room;
   const inviter = stanza.from!;
   const seat = room.seat(inviter);
@@ -33,12 +40,12 @@ export async function invite(muc: Muc, room: Room, stanza: Stanza, x: Element): 
   for (const { invitation, to } of wanted) {
     // §9.5: users invited to a members-only room become members
     if (config.membersOnly && room.affiliationOf(to) === 'none') await grant(muc, room, to, 'member');
-    sendInvitation(muc, room, to, inviter, invitation, stanza.id);
+    sendInvitation(muc, room, to, inviter, invitation, { id: stanza.id, frame });
   }
 }
 
 /** Accepted only from an invited user, and sent only to their inviter. */
-export function decline(muc: Muc, room: Room, stanza: Stanza, x: Element): void {
+export function decline(muc: Muc, room: Room, stanza: Stanza, x: Element, { frame }: Pick<Origin, 'frame'>): void {
   const declined = x.getChild('decline', NS.mucUser)!;
   const from = stanza.from!;
   const inviter = room.invited.get(from.bare);
@@ -54,7 +61,7 @@ export function decline(muc: Muc, room: Room, stanza: Stanza, x: Element): void 
   const body = bodyElement(`${from.bare} declines the invitation to the room ${room.jid.bare}`, reason);
   const message = Stanza.build('message', { from: room.jid, id: stanza.id }, answer, body);
   const present = room.occupantsOf(inviter).flatMap(({ seats }) => seats.map(({ jid }) => jid));
-  const behalf = onBehalfOf([from], { isAsked: true });
+  const behalf = onBehalfOf([from], { isAsked: true, frame });
   if (present.length === 0) void muc.host.route(message.with({ to: Jid.parse(inviter) }), behalf);
   else void muc.host.routeToAll(message, present, behalf);
 }

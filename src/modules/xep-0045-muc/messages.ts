@@ -2,8 +2,8 @@
 
 import type { Jid } from '../../server/address/jid.js';
 import { monotonic } from '../../server/clock.js';
-import type { Maybe } from '../../server/module/index.js';
-import type { Origin } from '../../server/routing/passage.js';
+import { type Maybe, repeatedFrame } from '../../server/module/index.js';
+import type { FirstFrame, Origin } from '../../server/routing/passage.js';
 import { StanzaError } from '../../server/stanza/errors.js';
 import { readForm } from '../../server/stanza/forms.js';
 import { randomId } from '../../server/stanza/ids.js';
@@ -12,7 +12,7 @@ import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
 import { el } from '../../server/xml/element.js';
 import { StorageError } from '../../storage/contract.js';
-import { archiveMessage } from './archive.js';
+import { type Archived, archiveOnce } from './archive.js';
 import { copyToAway } from './away.js';
 import { demandUnlisted } from './block-lists.js';
 import { remember } from './history.js';
@@ -44,13 +44,16 @@ export function receiveMessage(muc: Muc, stanza: Stanza, origin: Origin): Maybe<
       throw new StanzaError('item-not-found', 'There is no such room.');
     if (to.resource !== undefined) return receivePrivate(muc, room, stanza, origin);
     if (stanza.type === 'groupchat') return receiveGroupchat(muc, room, stanza, origin);
-    return mediate(muc, room, stanza);
+    return mediate(muc, room, stanza, origin);
   };
   return isForAll ? muc.rooms.inRoom(to, handle) : muc.rooms.inRoomFor(stanza.from!, to, handle);
 }
 
 /** §7.4. */
 function receiveGroupchat(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> {
+  const frame = repeatedFrame(origin);
+  if (frame !== undefined && room.config.archived && room.seat(stanza.from!) === undefined)
+    return demandArchived(muc, room, stanza, frame);
   const seat = seatOf(room, stanza);
   const { occupant } = seat;
   demandUnlisted(muc, room, occupant.user, () => new StanzaError('forbidden', 'You are on a block list.'));
@@ -59,21 +62,30 @@ function receiveGroupchat(muc: Muc, room: Room, stanza: Stanza, origin: Origin):
   const outgoing = withoutForbiddenMentions(room, occupant.role, cleaned(stanza, room.jid))
     .with({ from: occupant.jid, id: stanza.id ?? randomId() })
     .plus(occupantIdElement(occupant.id));
-  if (isSubject(outgoing)) return changeSubject(muc, room, seat, outgoing);
+  const sent = { id: stanza.id, origin };
+  if (isSubject(outgoing)) return changeSubject(muc, room, seat, outgoing, sent);
   checkPace(room, occupant, outgoing);
   countMessage(room, outgoing);
   if (!isLasting(outgoing)) {
     deliverToAll(muc, room, outgoing);
     return;
   }
-  const { id, durable } = archiveMessage(muc, room, outgoing, seat);
-  if (durable !== undefined) muc.host.acknowledgeAfter(stanza, origin, durable);
-  const broadcast = () => broadcastArchived(muc, room, occupant, outgoing, id);
-  if (durable === undefined || !muc.host.isStorageFailing) return broadcast();
-  // acknowledgeAfter answers the sender with an error.
-  return durable.then(broadcast, (error: unknown) => {
-    if (!(error instanceof StorageError)) throw error;
-  });
+  const go = ({ id, durable }: Archived): Maybe<void> => {
+    if (durable !== undefined) muc.host.acknowledgeAfter(stanza, origin, durable);
+    const broadcast = () => broadcastArchived(muc, room, occupant, outgoing, id);
+    if (durable === undefined || !muc.host.isStorageFailing) return broadcast();
+    // acknowledgeAfter answers the sender with an error.
+    return durable.then(broadcast, (error: unknown) => {
+      if (!(error instanceof StorageError)) throw error;
+    });
+  };
+  const archived = archiveOnce(muc, room, outgoing, seat, sent);
+  return archived instanceof Promise ? archived.then(go) : go(archived);
+}
+
+/** The former home of the room may have accepted the message, and its occupants are not known here. */
+async function demandArchived({ archive }: Muc, room: Room, stanza: Stanza, frame: FirstFrame): Promise<void> {
+  if ((await archive.archivedFrom(room.jid, frame, stanza)) === undefined) throw notInRoom();
 }
 
 /** Broadcasts a message under its archive id. */
@@ -119,6 +131,7 @@ function receivePrivate(muc: Muc, room: Room, stanza: Stanza, origin: Origin): v
       else writes.push(done);
     },
     behalf: { speakers: [stanza.from!], isAsked: true },
+    frame: origin.frame,
   };
   const addressees = target.seats.map(({ jid }) => jid);
   const routed = muc.host.routeToAll(outgoing, addressees, relayed);
@@ -128,10 +141,10 @@ function receivePrivate(muc: Muc, room: Room, stanza: Stanza, origin: Origin): v
 }
 
 /** A message to the room that is not a groupchat message: an invitation, a request or a decision. */
-function mediate(muc: Muc, room: Room, stanza: Stanza): Maybe<void> {
+function mediate(muc: Muc, room: Room, stanza: Stanza, origin: Origin): Maybe<void> {
   const x = stanza.child(NS.mucUser, 'x');
-  if (x?.getChild('invite', NS.mucUser) !== undefined) return invite(muc, room, stanza, x);
-  if (x?.getChild('decline', NS.mucUser) !== undefined) return decline(muc, room, stanza, x);
+  if (x?.getChild('invite', NS.mucUser) !== undefined) return invite(muc, room, stanza, x, origin);
+  if (x?.getChild('decline', NS.mucUser) !== undefined) return decline(muc, room, stanza, x, origin);
   const form = stanza.child(NS.dataForms, 'x');
   if (form !== undefined) {
     const reading = readForm(form);
@@ -143,10 +156,12 @@ function mediate(muc: Muc, room: Room, stanza: Stanza): Maybe<void> {
   throw new StanzaError('bad-request', 'Messages to the room need the type "groupchat".'); // §17.2
 }
 
+const notInRoom = () => new StanzaError('not-acceptable', 'You are not in the room.');
+
 /** The sender's seat in the room. Throws StanzaError (§7.4, §7.5). */
 export function seatOf(room: Room, stanza: Stanza): Seat {
   const seat = room.seat(stanza.from!);
-  if (seat === undefined) throw new StanzaError('not-acceptable', 'You are not in the room.');
+  if (seat === undefined) throw notInRoom();
   seat.heardAt = monotonic();
   return seat;
 }

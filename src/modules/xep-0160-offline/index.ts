@@ -25,6 +25,8 @@ import {
   message,
   portable,
   prefetch,
+  repeatedFrame,
+  storedFrom,
 } from '../../server/module/index.js';
 import type { Receipt } from '../../server/routing/link.js';
 import type { MessagePassage } from '../../server/routing/passage.js';
@@ -341,13 +343,30 @@ export default defineModule({
       const running = flushes.get(owner.bare);
       // Its recipient was online when it came; only older messages precede it.
       if (running !== undefined && !isBacklogged(passage.sessions) && !hasDelay(passage.seen)) running.live.add(id);
-      if (archivedAs === undefined) passage.acknowledgeAfter(messages.append(owner, id, passage.seen));
+      if (archivedAs === undefined) passage.acknowledgeAfter(messages.append(owner, id, passage.seen, passage.origin));
       else {
-        messages.referred(owner.bare);
+        // The former home of the account may have referred to it already.
+        if (repeatedFrame(passage.origin) === undefined) messages.referred(owner.bare);
+        else messages.recount(owner.bare);
         passage.acknowledgeAfter(messages.refer(owner, id, passage.seen));
       }
       readOut(owner.bare);
       return 'handled';
+    };
+
+    /** A message that the former home of the account has stored is read from there. */
+    const unlessStored = (
+      passage: MessagePassage,
+      run: (passage: MessagePassage) => Maybe<'handled' | undefined>,
+    ): Maybe<'handled' | undefined> => {
+      const { owner, archivedAs, origin, seen } = passage;
+      const frame = repeatedFrame(origin);
+      if (frame === undefined || archivedAs !== undefined) return run(passage);
+      return storedFrom(stores.offline, owner.bare, frame, seen).then((id) => {
+        if (id === undefined) return run(passage);
+        readOut(owner.bare);
+        return 'handled';
+      });
     };
 
     /** Stores a message after those being flushed, so that it does not overtake them. */
@@ -377,7 +396,7 @@ export default defineModule({
       const delivery = new Delivery(owner, archivedAs ?? stanzaId(owner.bare), storedIn, isArchived);
       passage.receipt = delivery;
       if (storedIn === undefined) return undefined;
-      const written = (isArchived ? messages.refer : messages.append)(owner, delivery.id, passage.seen);
+      const written = (isArchived ? messages.refer : messages.append)(owner, delivery.id, passage.seen, origin);
       passage.acknowledgeAfter(written);
       written.catch(() => {
         untrack(owner.bare, delivery.id);
@@ -432,7 +451,7 @@ export default defineModule({
         (passage) => {
           const { way, sessions } = passage;
           if (way !== 'in' || sessions.length === 0 || !isStorable(passage.stanza)) return undefined;
-          return afterOpening(passage, keep);
+          return afterOpening(passage, (opened) => unlessStored(opened, keep));
         },
         { after: ['mam'] },
       ),
@@ -453,7 +472,7 @@ export default defineModule({
           readOut(passage.owner.bare);
           return 'handled';
         }
-        if (isStorable(stanza)) return storeIfRoom(passage);
+        if (isStorable(stanza)) return unlessStored(passage, storeIfRoom);
         return isDispensable(stanza) ? 'handled' : undefined;
       }),
       event('available', ({ session: { jid, priority } }) => {

@@ -1,7 +1,8 @@
 /** The stored messages of accounts, in the log and by reference to the archive. */
 
 import { Jid } from '../../server/address/jid.js';
-import type { Host, Maybe, Services } from '../../server/module/index.js';
+import { type Host, type Maybe, type Services, tagOf } from '../../server/module/index.js';
+import type { Origin } from '../../server/routing/passage.js';
 import { timeOf } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import type { Stanza } from '../../server/stanza/stanza.js';
@@ -73,11 +74,11 @@ export function openOfflineStore({ host, bytes, store, references, archive, fail
     return usage instanceof Promise ? usage.then(fits) : fits(usage);
   };
 
-  /** Resolves once the message is durable. */
-  const append = (owner: Jid, id: string, stanza: Stanza): Promise<void> => {
+  /** Resolves once the message is durable. `origin`: of the message, unless it was delivered before. */
+  const append = (owner: Jid, id: string, stanza: Stanza, origin?: Origin): Promise<void> => {
     const value = storedForm(stanza, owner, host.domain, timeOf(id)).toXml(NS.client);
     use(owner.bare, Buffer.byteLength(value));
-    return store.append(owner.bare, { id, value });
+    return store.append(owner.bare, { id, tag: tagOf(origin), value });
   };
 
   /** The same for a message that the archive has under this id. */

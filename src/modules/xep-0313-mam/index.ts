@@ -18,8 +18,12 @@ import {
   type IqRequest,
   iq,
   log,
+  type Maybe,
   message,
   portable,
+  repeatedFrame,
+  storedFrom,
+  tagOf,
 } from '../../server/module/index.js';
 import type { MessagePassage } from '../../server/routing/passage.js';
 import { formatDateTime } from '../../server/stanza/datetime.js';
@@ -95,13 +99,14 @@ export default defineModule({
         `${NS.orderBy}@${NS.mam}`,
         ...(searches ? [NS.fullText] : []),
       ],
-      append: (owner, stanza, { with: peer }) => {
+      append: (owner, stanza, { with: peer, origin }) => {
         const id = stanzaId(owner.bare);
         // Sender and recipient usually archive the same stanza: serialize it once.
         if (stanza !== written.stanza) written = { stanza, xml: stanza.toXml(NS.client) };
-        const entry: LogEntry = { id, with: peer?.bare, value: written.xml };
+        const entry: LogEntry = { id, with: peer?.bare, tag: tagOf(origin), value: written.xml };
         return { id, durable: store.append(owner.bare, entry) };
       },
+      archivedFrom: (owner, frame, stanza) => storedFrom(store, owner.bare, frame, stanza),
       answer: async function* (request, view) {
         return (yield* answer(request, view)).fin;
       },
@@ -122,7 +127,7 @@ export default defineModule({
         const staying = stanza.children().filter((child) => stays({ ns: child.getNS() ?? '', name: child.getName() }));
         const { to, from, type, id: messageId } = stanza;
         const tombstone = Stanza.build('message', { to, from, type, id: messageId }, ...staying, retracted);
-        await store.append(owner.bare, { id, with: entry.with, value: tombstone.toXml(NS.client) });
+        await store.append(owner.bare, { ...entry, value: tombstone.toXml(NS.client) });
         return true;
       },
       trim: async (owner, through) => {
@@ -141,10 +146,22 @@ export default defineModule({
     };
     provide('archive', archive);
 
-    const archiveMessage = (passage: MessagePassage): void => {
-      const { id, durable } = archive.append(passage.owner, passage.stanza, { with: passage.peer });
+    const appendMessage = (passage: MessagePassage): void => {
+      const { owner, stanza, peer, origin } = passage;
+      const { id, durable } = archive.append(owner, stanza, { with: peer, origin });
       passage.archivedAs = id;
       passage.acknowledgeAfter(durable);
+    };
+
+    /** A message that the archive has already is delivered under the id that it has. */
+    const archiveMessage = (passage: MessagePassage): Maybe<undefined> => {
+      const frame = repeatedFrame(passage.origin);
+      if (frame === undefined) return void appendMessage(passage);
+      return archive.archivedFrom(passage.owner, frame, passage.stanza).then((id) => {
+        if (id === undefined) appendMessage(passage);
+        else passage.archivedAs = id;
+        return undefined;
+      });
     };
 
     const answerOwn: IqHandler = (request) => {
@@ -182,12 +199,8 @@ export default defineModule({
       message('archive', (passage) => {
         if (isAnonymous(passage) || !isArchivable(passage)) return undefined;
         const wanted = preferences?.wants(passage.owner, passage.peer) ?? true;
-        if (wanted === true) archiveMessage(passage);
-        else if (wanted !== false)
-          return wanted.then((yes) => {
-            if (yes) archiveMessage(passage);
-          });
-        return undefined;
+        if (typeof wanted === 'boolean') return wanted ? archiveMessage(passage) : undefined;
+        return wanted.then((yes) => (yes ? archiveMessage(passage) : undefined));
       }),
       // Not delivered, but archived: not lost.
       message('absent', ({ archivedAs }) => (archivedAs === undefined ? undefined : 'handled'), { after: ['offline'] }),

@@ -2,6 +2,7 @@
 
 import type { Jid } from '../../server/address/jid.js';
 import type { IqHandler, IqRequest, Maybe, Source } from '../../server/module/index.js';
+import type { FirstFrame, Origin } from '../../server/routing/passage.js';
 import type { ChildName, Stanza } from '../../server/stanza/stanza.js';
 import type { Element } from '../../server/xml/element.js';
 import type { LogEntry, LogPage, LogQuery, LogStore } from '../../storage/contract.js';
@@ -30,9 +31,18 @@ export interface Archives {
   readonly features: readonly string[];
   /**
    * Archives a message under an id that is returned at once. `with`: the peer; for rooms, the real address of the
-   * sender. The caller must remove forged ids (XEP-0359) and senders first, since readers trust them.
+   * sender. `origin`: of the message; if another node may repeat it, the caller asks `archivedFrom` first. The caller must remove forged ids (XEP-0359) and senders first, since readers trust them.
    */
-  append(owner: Jid, stanza: Stanza, others: { readonly with?: Jid | undefined }): ArchiveReceipt;
+  append(
+    owner: Jid,
+    stanza: Stanza,
+    others: { readonly with?: Jid | undefined; readonly origin?: Origin | undefined },
+  ): ArchiveReceipt;
+  /**
+   * Resolves with the id under which the owner's former home has archived a message that is sent again (see
+   * `repeatedFrame`); undefined if it has not. Type and id of `stanza` are those of the archived message.
+   */
+  archivedFrom(owner: Jid, frame: FirstFrame, stanza: Pick<Stanza, 'type' | 'id'>): Promise<string | undefined>;
   /** Answers `<query/>` (set): sends the results to the requester, then returns `<fin/>`. Throws StanzaError. */
   answer(request: IqRequest, view?: ArchiveView): Source<Element>;
   /**

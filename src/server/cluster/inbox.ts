@@ -29,8 +29,10 @@ export interface Delivery {
   /** Full addresses of one bare address. */
   readonly to: readonly string[];
   readonly payload: string;
-  /** Set if a home that is gone may have handled it already: the mark of that transmission. */
-  readonly again: Mark | undefined;
+  /** The mark of its first transmission. Undefined if it has not left this node. */
+  readonly mark: Mark | undefined;
+  /** A home that is gone may have handled it already. */
+  readonly isRepeated: boolean;
   /** Delays the confirmation to the sender until this resolves. */
   acknowledgeAfter(durable: Promise<unknown>): void;
 }
@@ -96,6 +98,8 @@ interface Entry {
   readonly slot: number;
   readonly peer: Peer | undefined;
   readonly frame: Pick<Frame, 'to' | 'payload' | 'again' | 'question'>;
+  /** Of this transmission. Undefined if it comes from this node itself. */
+  readonly mark?: Mark;
   /** Set if it comes from this node itself. */
   readonly parcel?: Parcel;
   readonly handled?: () => void;
@@ -282,6 +286,7 @@ export class Inbox {
           slot: message.question?.isForNode === true ? ownSlot : message.slot,
           peer,
           frame: message,
+          mark: { ...peer.node, number: message.number },
           finished: () => this.#finished(peer, message.number),
         });
         break;
@@ -430,7 +435,8 @@ export class Inbox {
     const delivery: Delivery = {
       to: entry.frame.to,
       payload: entry.frame.payload,
-      again: entry.frame.again,
+      mark: entry.frame.again ?? entry.mark,
+      isRepeated: entry.frame.again !== undefined,
       acknowledgeAfter: (promise) => void durable.push(promise.catch(failed)),
     };
     const end = (): void => {

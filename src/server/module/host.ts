@@ -3,7 +3,7 @@ import type { Accounts } from '../accounts/index.js';
 import type { Jid } from '../address/jid.js';
 import type { Config } from '../config/schema.js';
 import type { Maybe } from '../maybe.js';
-import type { Awaited, Origin } from '../routing/passage.js';
+import type { Awaited, FirstFrame, Origin } from '../routing/passage.js';
 import type { Session } from '../routing/session.js';
 import type { StreamError } from '../stanza/errors.js';
 import type { Behalf } from '../stanza/speaker.js';
@@ -170,9 +170,13 @@ export interface Declared {
 }
 
 /** Origin of a stanza that a service relays. `isAsked`: the recipient is in the room, or subscribed to the node. */
-export const onBehalfOf = (speakers: Behalf['speakers'], { isAsked }: { readonly isAsked: boolean }): Origin => ({
+export const onBehalfOf = (
+  speakers: Behalf['speakers'],
+  { isAsked, frame }: { readonly isAsked: boolean; readonly frame?: FirstFrame | undefined },
+): Origin => ({
   session: undefined,
   acknowledges: false,
   acknowledgeAfter() {},
   behalf: { speakers, isAsked },
+  frame,
 });

@@ -18,4 +18,5 @@ export * from './portable.js';
 export * from './questions.js';
 export * from './requests.js';
 export * from './services.js';
+export * from './stored-from.js';
 export * from './stores.js';

@@ -13,7 +13,7 @@ import { StanzaError } from '../stanza/errors.js';
 import { Stanza } from '../stanza/stanza.js';
 import { errorOf } from './asks.js';
 import type { LocalHost } from './host.js';
-import type { Origin } from './passage.js';
+import type { FirstFrame, Origin } from './passage.js';
 import { answerWritten } from './questions.js';
 import { type AwayAsk, type Router, serverOrigin, type WrittenQuestion } from './router.js';
 
@@ -41,6 +41,8 @@ const headerSchema = z.object({
   isUsers: z.boolean().optional(),
   /** It has arrived from another server, whose domain lives at the addressed node. */
   arrives: z.boolean().optional(),
+  /** The first frame that carried it, and whether that was sent again. */
+  frame: z.object({ id: z.string(), isRepeated: z.boolean() }).optional(),
   /** The network address that an anonymous sender (XEP-0175) is counted by. */
   anonymous: z.string().optional(),
   /** The host that asks. */
@@ -53,7 +55,7 @@ const headerSchema = z.object({
 type Header = z.output<typeof headerSchema>;
 
 /** The origin of a stanza, from the header. */
-type About = Pick<Origin, 'behalf' | 'audience' | 'isRaised' | 'isByServer'>;
+type About = Pick<Origin, 'behalf' | 'audience' | 'isRaised' | 'isByServer' | 'frame'>;
 
 /** Ms; far longer than a queue for another server keeps a stanza. */
 const longestDeparture = 24 * 3600 * 1000;
@@ -117,7 +119,8 @@ export class Elsewhere implements Receiver {
   }
 
   arrive(away: Away, stanza: Stanza, home: Jid, origin: Origin): Maybe<void> {
-    const payload = headed({ arrives: true }, stanza);
+    const { frame } = origin;
+    const payload = headed({ arrives: true, ...(frame && { frame }) }, stanza);
     const { confirmed, room } = away.send([stanza.to!], payload, { isOnce: isRequest(stanza), home });
     const confirmedOrRefused = confirmed.catch((error: unknown) =>
       this.#parts.host(stanza.to!.domain).refuse(stanza, refusalOf(error), origin),
@@ -140,6 +143,7 @@ export class Elsewhere implements Receiver {
 
   receive(delivery: Delivery): Maybe<void> {
     const { stanza, anonymous, isForSession, departs, arrives, ...about } = read(delivery.payload);
+    const frame = about.frame === undefined ? firstFrame(delivery) : repeatedWith(about.frame, delivery);
     if (anonymous !== undefined && stanza.from !== undefined) this.#parts.anonymous().seen(stanza.from.bare, anonymous);
     const [to, ...more] = delivery.to.map((full) => Jid.parse(full));
     if (to === undefined) throw new Error('a stanza from another node has no addressee');
@@ -149,6 +153,7 @@ export class Elsewhere implements Receiver {
       // The home of another server's domain has accepted a stanza that moves there, whenever it is sent.
       acknowledgeAfter: (durable) => departs !== true && delivery.acknowledgeAfter(durable),
       ...about,
+      frame,
     };
     const host = this.#parts.host(to.domain);
     if (isForSession) return host.session(to)?.send(stanza);
@@ -191,7 +196,7 @@ export class Elsewhere implements Receiver {
 
   // --------------------------------------------------------------------------------------------------------------------
 
-  #write(stanza: Stanza, { session, behalf, audience, ...origin }: Origin): string {
+  #write(stanza: Stanza, { session, behalf, audience, frame, ...origin }: Origin): string {
     const last = this.#written;
     const isRaised =
       stanza.type === 'error' && session === undefined && this.#hasSession(stanza.from) ? true : undefined;
@@ -199,13 +204,14 @@ export class Elsewhere implements Receiver {
     const isSame =
       last?.behalf === behalf &&
       last?.audience === audience &&
+      last?.frame === frame &&
       last?.isRaised === isRaised &&
       last?.isByServer === isByServer;
     if (last !== undefined && isSame && isSameBut(last.stanza, stanza)) return last.payload;
     const xml = stanza.with({ to: undefined }).toXml();
     const anonymous = stanza.from && this.#parts.anonymous().blockOf(stanza.from.bare);
-    const payload = `${writtenHeader({ behalf, audience, isRaised, isByServer }, anonymous)}${xml}`;
-    this.#written = { stanza, behalf, audience, isRaised, isByServer, payload };
+    const payload = `${writtenHeader({ behalf, audience, isRaised, isByServer, frame }, anonymous)}${xml}`;
+    this.#written = { stanza, behalf, audience, isRaised, isByServer, frame, payload };
     return payload;
   }
 
@@ -233,8 +239,9 @@ const isSameBut = (a: Stanza, b: Stanza): boolean =>
   (a.from === b.from || a.from?.equals(b.from) === true) &&
   a.content === b.content;
 
-function writtenHeader({ behalf, audience, isRaised, isByServer }: About, anonymous: string | undefined): string {
-  if ([behalf, audience, isRaised, isByServer, anonymous].every((field) => field === undefined)) return '';
+function writtenHeader(about: About, anonymous: string | undefined): string {
+  const { behalf, audience, isRaised, isByServer, frame } = about;
+  if ([behalf, audience, isRaised, isByServer, frame, anonymous].every((field) => field === undefined)) return '';
   const speakers = behalf?.speakers.map(({ full }) => full);
   const header = {
     speakers,
@@ -242,6 +249,7 @@ function writtenHeader({ behalf, audience, isRaised, isByServer }: About, anonym
     audience: audience && z.encode(audienceSchema, audience as never),
     isRaised,
     isByServer,
+    frame,
     anonymous,
   };
   return `${JSON.stringify(header satisfies Header)}\n`;
@@ -263,6 +271,14 @@ const isRequest = ({ name, type }: Stanza): boolean => name === 'iq' && (type ==
 export const isSentOnce = (stanza: Stanza): boolean =>
   isRequest(stanza) || (stanza.name === 'message' && stanza.type !== 'error');
 
+/** The frame is the first that carries the stanza. */
+const firstFrame = ({ mark, isRepeated }: Delivery): FirstFrame | undefined =>
+  mark && { id: `${mark.epoch} ${mark.number} ${mark.id}`, isRepeated };
+
+/** Each frame on the way may be repeated. */
+const repeatedWith = (first: FirstFrame, { isRepeated }: Delivery): FirstFrame =>
+  isRepeated ? { ...first, isRepeated } : first;
+
 interface Read extends About, Pick<Header, 'departs' | 'arrives'> {
   readonly stanza: Stanza;
   readonly anonymous: string | undefined;
@@ -272,8 +288,8 @@ interface Read extends About, Pick<Header, 'departs' | 'arrives'> {
 function read(payload: string): Read {
   const { header, body } = divided(payload);
   const { speakers, isAsked = false, anonymous, isForSession = false, ...rest } = header;
-  const { audience, isRaised, isByServer, departs, arrives } = rest;
-  const about = { audience, isRaised, isByServer, departs, arrives };
+  const { audience, isRaised, isByServer, frame, departs, arrives } = rest;
+  const about = { audience, isRaised, isByServer, frame, departs, arrives };
   const read = { stanza: Stanza.parse(body), anonymous, isForSession, ...about };
   if (speakers === undefined) return read;
   const [first, ...others] = speakers.map((full) => Jid.parse(full));

@@ -13,7 +13,7 @@ import { withStanzaId } from '../stanza/stanza-id.js';
 import type { Hooks } from './hooks.js';
 import { inOrder, untilHandled } from './in-order.js';
 import type { Receipt } from './link.js';
-import type { Awaited, MessagePassage, Origin, Way } from './passage.js';
+import type { Awaited, FirstFrame, MessagePassage, Origin, Way } from './passage.js';
 import type { Refusals } from './refusals.js';
 import { type Router, serverOrigin } from './router.js';
 import type { Session } from './session.js';
@@ -64,6 +64,10 @@ class MessageInTransit implements MessagePassage, Origin {
 
   get session(): Session | undefined {
     return this.origin.session;
+  }
+
+  get frame(): FirstFrame | undefined {
+    return this.origin.frame;
   }
 
   get acknowledges(): boolean {

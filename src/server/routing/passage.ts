@@ -17,6 +17,14 @@ export type Way = 'out' | 'in';
 /** What an acknowledgement waits for: a local write, or a network peer, which may take long. */
 export type Awaited = 'disk' | 'network';
 
+/** The first frame between nodes that carried a stanza, wherever it went from there. */
+export interface FirstFrame {
+  /** Differs from those of all other frames of the cluster. */
+  readonly id: string;
+  /** It was sent again: a home that is gone may have handled the stanza already. */
+  readonly isRepeated: boolean;
+}
+
 /** Where a stanza came from: the stream of a session, another server, or this server itself. */
 export interface Origin {
   /** The session that sent it, if it is ours. */
@@ -35,6 +43,8 @@ export interface Origin {
   readonly audience?: Audience | undefined;
   /** An error that this server raised for a session, here or at another node, which is still there. */
   readonly isRaised?: boolean | undefined;
+  /** Set if it came from another node. What it has led to is stored with it. */
+  readonly frame?: FirstFrame | undefined;
   /** A session at another node sent it to another server. */
   readonly isUsers?: boolean | undefined;
 }
