@@ -129,6 +129,8 @@ export class Membership {
   #serve: GatewayParts['connected'] | undefined;
   readonly #parts: MembershipParts;
   #isStopping = false;
+  /** The names of the members of the last view. */
+  #members: readonly string[] = [];
   #hasNumber = false;
   /** Restores sessions, one call at a time. */
   #restoring: Promise<void> = Promise.resolve();
@@ -338,6 +340,10 @@ export class Membership {
     this.#relays.part();
     this.#parts.sessions().moving.late.viewed();
     this.#parts.viewed();
+    const { members } = this.node.view;
+    if (this.#members.some((name) => !this.isMember(name)))
+      for (const host of this.#parts.hosts.values()) void host.emit('nodesGone', {});
+    this.#members = members.map(keyOf);
     for (const component of this.#components) if (this.peers.isElsewhere(component.domain)) component.leaves();
   }
 

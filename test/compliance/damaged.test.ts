@@ -124,6 +124,7 @@ function samples(account: string): Sample[] {
     map('pubsub_publishers', account, { bytes: 70 }, 'pubsub.localhost'),
     map('client_caps', 'hash', { at, features: ['urn:x'] }),
     document('muc_rooms', room === '' ? undefined : storedRoom(account), room),
+    map('presence/visible', `${account}/phone`, { isAvailable: true, directed: [`${room}/n`] }, '1 node localhost'),
     map('muc_members', account, { affiliation: 'owner', nick: 'n' }, room),
     document('muc_vcards', '<vCard xmlns="vcard-temp"/>', room),
     map('muc_left', room, { at: stanzaId(victim) }),

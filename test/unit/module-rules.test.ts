@@ -28,6 +28,7 @@ const rules: Readonly<Record<string, RegExp>> = {
 const exceptions: Readonly<Record<string, string>> = {
   'rfc-6121-presence/index.ts: the sessions of somebody who is not the owner':
     'whom a crash of this process takes with it are those that live on it',
+  'rfc-6121-presence/departed.ts: all sessions': 'writes down those that a crash of this process takes with it',
   'rfc-6121-presence/denied.ts: all sessions': 'each node has the policy, and tells its own clients',
   'xep-0045-muc/muc.ts: what another module knows of somebody who is not the owner':
     'goes straight to a session that lives where the room does',

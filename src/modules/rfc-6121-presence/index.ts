@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { Jid } from '../../server/address/jid.js';
-import { count } from '../../server/config/units.js';
+import { count, seconds } from '../../server/config/units.js';
 import {
   answers,
   defineModule,
@@ -13,6 +13,7 @@ import {
   event,
   every,
   type Maybe,
+  map,
   presence,
   session,
   sessionState,
@@ -29,6 +30,7 @@ import { hasFrom, hasTo } from '../../server/stanza/subscription.js';
 import { el } from '../../server/xml/element.js';
 import type { RosterItem } from '../rfc-6121-roster/services.js';
 import { Denied } from './denied.js';
+import { Departed, visibleSchema } from './departed.js';
 import { inbound, isSubscriptionType, outbound, type SubscriptionType } from './subscription.js';
 
 type Items = ReadonlyMap<string, RosterItem>;
@@ -69,8 +71,8 @@ const availability = defineQuestion({
  */
 const seen = sessionState<readonly Jid[]>({ name: 'seen', default: [], stored: z.array(storedJid) });
 
-/** How often changes of the policy for other servers are noticed, in ms. */
-const policyMs = 1000;
+/** How often changes of the policy for other servers are noticed, and what others see of sessions is stored, in ms. */
+const lookMs = 1000;
 
 const noAddresses: ReadonlyMap<string, Jid> = new Map();
 
@@ -88,7 +90,13 @@ export default defineModule({
   needs: ['roster'],
   provides: ['presence'],
   sessionStates: [directed, unreached, seen],
+  stores: { visible: map({ value: visibleSchema }) },
   config: z.strictObject({
+    return_seconds: seconds({ min: 1, max: 3600 })
+      .default(60)
+      .describe(
+        'How long clients of a node that has died may take to return, before contacts and rooms are told that they are gone. In a cluster only.',
+      ),
     directed: count({ min: 10 })
       .default(2000)
       .describe(
@@ -96,11 +104,12 @@ export default defineModule({
       ),
   }),
 
-  start: ({ host, config, services: { roster }, provide, log }) => {
+  start: ({ host, config, stores, services: { roster }, provide, log }) => {
     const directedOf = (one: Session): ReadonlyMap<string, Jid> => one.get(directed) ?? noAddresses;
 
     const addDirected = (one: Session, to: Jid): void => {
       one.set(directed, (one.get(directed) ?? new Map<string, Jid>()).set(to.full, to));
+      departed.changed(one);
     };
 
     /** Returns whether the address had directed presence. */
@@ -108,6 +117,7 @@ export default defineModule({
       const all = one.get(directed);
       if (all?.delete(to.full) !== true) return false;
       one.set(directed, all.size === 0 ? undefined : all);
+      departed.changed(one);
       return true;
     };
 
@@ -183,6 +193,7 @@ export default defineModule({
       // Parsed again: a copy does not retain the buffer read from the socket.
       from.appears(Stanza.parse(stanza.toXml(NS.client)), priorityOf(stanza));
       toOwn(owner, stanza);
+      departed.changed(from);
       if (before !== undefined) {
         const brief = repeatsCaps(stanza, before) ? stanza.without(NS.caps, 'c') : stanza;
         const sent = broadcast(from, stanza, items, brief);
@@ -214,6 +225,7 @@ export default defineModule({
       if (!wasAvailable && others.length === 0) return undefined;
       from.appears(undefined);
       from.set(directed, undefined);
+      departed.changed(from);
       if (wasAvailable) void host.emit('unavailable', { session: from, stanza });
       return withRoster(owner, (items) => {
         const sent: Maybe<void>[] = [];
@@ -412,6 +424,29 @@ export default defineModule({
       },
     });
 
+    const departed = new Departed({
+      host,
+      store: stores.visible,
+      patience: config.return_seconds * 1000,
+      directed: (one) => directedOf(one).keys(),
+      roster: (owner) => roster.get(owner),
+      farewell(jid, { isAvailable, directed }, items) {
+        const owner = jid.toBare();
+        const stanza = unavailable(jid);
+        const sent: Maybe<void>[] = [];
+        if (isAvailable) {
+          toOwn(owner, stanza);
+          for (const [contact, item] of items) if (hasFrom(item)) sent.push(tellContact(stanza, contact));
+        }
+        const isCovered = (to: Jid) => isAvailable && (to.bare === owner.bare || hasFrom(items.get(to.bare)));
+        for (const to of directed.map((full) => Jid.parse(full)))
+          if (!isCovered(to)) sent.push(tell(stanza.with({ to })));
+        return allOf(sent);
+      },
+      failed: (error) =>
+        log.error({ err: error }, 'what others see of sessions in the cluster could not be stored or read'),
+    });
+
     /** Returns undefined if the roster is not cached. */
     const seenBy = (one: Session): readonly Jid[] | undefined => {
       if (!one.available) return [];
@@ -448,7 +483,11 @@ export default defineModule({
       }),
       event('reloaded', () => denied.changed()),
       event('serverListsChanged', () => denied.changed()),
-      every(policyMs, () => denied.look()),
+      every(lookMs, () => denied.look()),
+      every(lookMs, () => departed.write()),
+      every(lookMs, () => departed.look()),
+      event('moved', () => departed.moved()),
+      event('nodesGone', () => departed.nodeGone()),
       derive(seen, seenBy),
       event('rosterChanged', ({ owner, contact, item, before }) =>
         item === undefined && before !== undefined ? cancel(owner, contact, before) : undefined,

@@ -1,5 +1,7 @@
 /** The homes of addresses. Module code for an address runs only at its home. */
 import type { Jid } from '../address/jid.js';
+import type { NodeName } from './frames.js';
+import type { View } from './view.js';
 
 /** The state of a delivery to another node. */
 export interface Sent {
@@ -35,6 +37,9 @@ export interface Away {
 }
 
 export interface Homes {
+  /** This node, and its view of the members; undefined in a single process. */
+  readonly name?: NodeName;
+  readonly view?: Pick<View, 'members'>;
   /**
    * Returns undefined if the home is this node, and everything that came for the address before is handled: what is sent
    * now would overtake it.

@@ -30,6 +30,8 @@ export interface Events {
   moved: { readonly concerns: (bare: string) => boolean };
   /** A session has moved from another node, with its state and its connection. Follows `moved`. */
   arrived: { readonly session: Session };
+  /** Other nodes of the cluster have left it, in order or not. What lived there lives at the others, also here, or will. */
+  nodesGone: Record<string, never>;
   /** The ports are open: modules may open their own ports now. */
   started: Record<string, never>;
   /**

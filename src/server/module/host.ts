@@ -77,6 +77,10 @@ export interface Host {
   askNodes<Given, Answer>(question: Question<Given, Answer>, given: Given): Maybe<readonly Answer[]>;
   /** Whether the home of an address is this node, and a stanza to it is handled at once: it is not moving. */
   livesHere(jid: Jid): boolean;
+  /** The node that this process is, during this run; undefined if it is no node of a cluster. */
+  readonly node: string | undefined;
+  /** Whether the node of a name, as in `node`, is a member of the cluster. */
+  isMember(node: string): boolean;
   /**
    * Returns the sessions of an account that lives on this node: the owner of the current passage, event, request or
    * question. Stanzas from its sessions to the host itself are handled there too. For any other account, use a stanza

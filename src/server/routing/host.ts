@@ -208,6 +208,14 @@ export class LocalHost implements Host, Destination {
     return this.#router.wayTo(jid) === undefined;
   }
 
+  get node(): string | undefined {
+    return this.#router.node;
+  }
+
+  isMember(node: string): boolean {
+    return this.#router.isMember(node);
+  }
+
   isAdmin(jid: Jid): Maybe<boolean> {
     if (jid.domain !== this.domain || jid.local === undefined) return false;
     if (this.config.hosts[this.domain]?.admins.includes(jid.bare) === true) return true;

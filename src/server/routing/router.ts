@@ -1,4 +1,5 @@
 import { Jid } from '../address/jid.js';
+import { keyOf } from '../cluster/frames.js';
 import { type Away, everythingHere, type Homes } from '../cluster/homes.js';
 import type { Maybe } from '../maybe.js';
 import type { PeerStream } from '../module/index.js';
@@ -232,6 +233,16 @@ export class Router {
   during(jid: Jid, work: void | Promise<void>): void | Promise<void> {
     if (work instanceof Promise) this.#homes.during(jid, work);
     return work;
+  }
+
+  /** This node, during this run; undefined in a single process. */
+  get node(): string | undefined {
+    return this.#homes.name && keyOf(this.#homes.name);
+  }
+
+  /** Whether the node of a name is a member of the cluster. */
+  isMember(name: string): boolean {
+    return this.#homes.view?.members.some((member) => keyOf(member) === name) ?? false;
   }
 
   /** Whether this node runs the job that one node of the cluster runs. */
