@@ -9,6 +9,7 @@ import { LocalNetwork } from '../../src/server/cluster/local-link.js';
 import { ClusterNode, type NodeOptions } from '../../src/server/cluster/node.js';
 import { ParcelError } from '../../src/server/cluster/parcel.js';
 import { slotOf } from '../../src/server/cluster/slots.js';
+import { ViewStore } from '../../src/server/cluster/view.js';
 import { StorageError } from '../../src/storage/contract.js';
 import { late } from '../../src/storage/late.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
@@ -376,6 +377,43 @@ test('questions are answered at the home, in order, with a deadline and a bound'
   for (const one of late)
     await assert.rejects(one, (error) => error instanceof ParcelError && error.reason === 'closed');
   assert.equal(a.inspection.questions, 0);
+});
+
+test('of nodes that leave together, none warns of another that was faster', async () => {
+  const world = new World(1, false);
+  const a = await world.start('a', { unreachableMs: 100_000 });
+  const b = await world.start('b', { unreachableMs: 100_000 });
+  await world.rest();
+  await a.mark('b', true);
+  // The last node waits for the others to hear of it.
+  const go = world.network.halt('frames');
+  const left = a.leave();
+  const views = new ViewStore(world.data.handle());
+  while ((await views.read()).members.some(({ id }) => id === 'a')) await turn();
+  b.kill();
+  await left;
+  go();
+  assert.deepEqual(world.warnings, []);
+  assert.deepEqual(world.expelled, []);
+});
+
+test('that a member is gone is logged once, however often it cannot be expelled', async () => {
+  const world = new World(1, false);
+  let refusals = 0;
+  const storage = world.data.handle();
+  const fence = storage.fence.bind(storage);
+  storage.fence = async (node, epoch) => {
+    if (refusals++ < 3) throw new StorageError('unavailable', 'the database is away');
+    await fence(node, epoch);
+  };
+  const a = await world.start('a', { unreachableMs: 100_000, storage });
+  const b = await world.start('b');
+  await world.rest();
+  world.expelled.push('b');
+  b.kill();
+  while (a.view.members.length > 1) await turn();
+  assert.equal(refusals, 4);
+  assert.deepEqual(world.warnings, ['node b is gone: it will be expelled', 'expelling node b failed']);
 });
 
 test('an unreachable node fences itself', async () => {

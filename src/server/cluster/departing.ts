@@ -37,6 +37,10 @@ export interface DepartingParts {
 export class Departing {
   readonly #parts: DepartingParts;
   readonly #expelling = new Set<string>();
+  /** Members that are about to be expelled because they are unreachable. */
+  readonly #unreachable = new Set<string>();
+  /** What was logged about members, by what and whom. */
+  readonly #warned = new Map<string, string>();
   /** This node has removed itself from the view. */
   hasLeft = false;
 
@@ -128,11 +132,38 @@ export class Departing {
     }
   }
 
-  /** Never rejects. */
+  /** Expels a member unless it has left, as this node may not know yet. */
   expelUnreachable(id: string, why: string): void {
-    if (this.#expelling.has(id) || this.#parts.isOver()) return;
-    this.#parts.options.warn(`node ${id} ${why}: it will be expelled`);
-    this.expel(id).catch((error: unknown) => this.#parts.options.warn(`expelling node ${id} failed`, error));
+    const member = this.#parts.view().members.find((one) => one.id === id);
+    if (member === undefined || this.#unreachable.has(id) || this.#parts.isOver() || this.hasLeft) return;
+    this.#unreachable.add(id);
+    void this.#expelUnlessLeft(member, why);
+  }
+
+  /** Never rejects. Called again and again while it fails: logs each member and each cause once. */
+  async #expelUnlessLeft(member: Member, why: string): Promise<void> {
+    const { id } = member;
+    const { views, adopt, isOver } = this.#parts;
+    try {
+      const newest = await views.read();
+      if (isOver() || this.hasLeft) return;
+      if (!newest.members.some((one) => keyOf(one) === keyOf(member))) return adopt(newest);
+      this.#warnOnce(member, `node ${id} ${why}: it will be expelled`);
+      await this.expel(id);
+    } catch (error) {
+      this.#warnOnce(member, `expelling node ${id} failed`, error);
+    } finally {
+      this.#unreachable.delete(id);
+    }
+  }
+
+  #warnOnce(member: Member, message: string, error?: unknown): void {
+    const key = `${keyOf(member)} ${error === undefined ? message : error}`;
+    const { members } = this.#parts.view();
+    for (const [warned, of] of this.#warned) if (!members.some((one) => keyOf(one) === of)) this.#warned.delete(warned);
+    if (this.#warned.has(key)) return;
+    this.#warned.set(key, keyOf(member));
+    this.#parts.options.warn(message, error);
   }
 
   #ownIn({ members }: View): Member | undefined {
