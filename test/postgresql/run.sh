@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 source test/postgresql/with-server.sh
-[ $# -gt 0 ] || set -- contract opening cuts crash
+[ $# -gt 0 ] || set -- contract opening cuts crash migration
 failed=()
 for name in "$@"; do
   if [ "$name" = dialogues ]; then
