@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { idAt } from '../../src/server/stanza/ids.js';
+import { bucketOf } from '../../src/storage/cassandra/buckets.js';
 import type { CassandraOptions } from '../../src/storage/cassandra/index.js';
 import { fenced, type LogEntry, type LogStore, type Storage, StorageError } from '../../src/storage/contract.js';
 import { cql, newKeyspace, openIn } from './server.js';
@@ -143,6 +144,38 @@ test('a clock that was ahead hides nothing', async () => {
   assert.equal((await other.page('romeo', { limit: 5 })).entries[0]?.value, 'ours');
   assert.equal(await other.remove('romeo', [entry.id]), 1);
   assert.deepEqual((await other.page('romeo', { limit: 5 })).entries, []);
+});
+
+test('what was written by a clock that was ahead is deleted as well', async () => {
+  const ahead = (Date.now() + 7_200_000) * 1000;
+  const entries = [0, 1, 2, 3].map((n) => at(Date.UTC(2026, 7, 1 + 10 * (n >> 1)) + n));
+  const filled = async (): Promise<LogStore> => {
+    const log = (await opens()).log(newName());
+    await Promise.all(entries.map((entry) => log.append('romeo', entry)));
+    for (const { id, with: peer } of entries) {
+      const bucket = bucketOf(id);
+      const key = [`log-${count - 1}`, 'romeo', bucket];
+      await cql(
+        `INSERT INTO ${shared}.entry (store, owner, bucket, id, peer, value) VALUES (?, ?, ?, ?, ?, 'x') USING TIMESTAMP ${ahead}`,
+        [...key, id, peer],
+      );
+      await cql(
+        `INSERT INTO ${shared}.entry_with (store, owner, bucket, peer, id) VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ${ahead}`,
+        [...key, peer, id],
+      );
+    }
+    return (await opens()).log(`log-${count - 1}`);
+  };
+  const trimmed = await filled();
+  assert.equal(await trimmed.trim('romeo', { keep: 1 }), 3);
+  assert.deepEqual(idsIn((await trimmed.page('romeo', { limit: 5 })).entries), [entries[3]!.id]);
+  const forgotten = await filled();
+  await forgotten.forget('romeo');
+  // The same bucket comes back with a new account.
+  const anew = at(Date.UTC(2026, 7, 11) + 100);
+  await forgotten.append('romeo', anew);
+  assert.deepEqual((await forgotten.page('romeo', { limit: 5 })).entries, [anew]);
+  assert.deepEqual((await forgotten.page('romeo', { limit: 5, with: anew.with })).entries, [anew]);
 });
 
 test('a write from the far future is named', async () => {

@@ -35,7 +35,11 @@ export function openIn(keyspace: string, options: Partial<CassandraOptions> = {}
 
 /** Runs statements beside the storage. */
 export async function cql(query: string, params: unknown[] = []): Promise<Record<string, unknown>[]> {
-  const beside = new cassandra.Client({ contactPoints: point.split(','), localDataCenter: 'datacenter1' });
+  const beside = new cassandra.Client({
+    contactPoints: point.split(','),
+    localDataCenter: 'datacenter1',
+    socketOptions: { readTimeout: 120_000 },
+  });
   try {
     const { rows } = await beside.execute(query, params, { prepare: params.length > 0 });
     return (rows ?? []) as unknown as Record<string, unknown>[];

@@ -30,10 +30,13 @@ export interface Head {
   readonly tag?: string | undefined;
 }
 
-/** An entry as it is stored. */
-export interface Kept extends Head {
-  /** When it was written, in µs since 1970. */
+/** An entry without its value, and when it was written, in µs since 1970. */
+export interface Written extends Head {
   readonly at: number;
+}
+
+/** An entry as it is stored. */
+export interface Kept extends Written {
   /** Seconds until it expires; 0 for never. */
   readonly ttl: number;
 }
@@ -74,12 +77,16 @@ export class Reading {
   }
 
   /** Yields what a filter without `ids` selects, without values, in reading direction, bucket by bucket. */
-  async *heads(place: Place, filter: LogFilter, backwards = false): AsyncGenerator<{ bucket: string; heads: Head[] }> {
+  async *heads(
+    place: Place,
+    filter: LogFilter,
+    backwards = false,
+  ): AsyncGenerator<{ bucket: string; heads: Written[] }> {
     const isMatch = matching(filter);
     const range = { ...rangeOf(filter), backwards };
-    const columns = 'id, peer, tag';
+    const columns = 'id, peer, tag, WRITETIME(value) AS at';
     for await (const { bucket, rows } of this.#rows(place, range, columns, idsChunk))
-      yield { bucket, heads: rows.map(headOf).filter(isMatch) };
+      yield { bucket, heads: rows.map(writtenOf).filter(isMatch) };
   }
 
   /** Bytes of all values. Reads all of them. */
@@ -96,10 +103,16 @@ export class Reading {
     const query = `SELECT id, peer, tag, WRITETIME(value) AS at, TTL(value) AS ttl FROM ${this.#entries} WHERE store = ? AND owner = ? AND bucket = ? AND id IN ?`;
     const rows = await this.#byIds(query, { store, owner }, ids);
     return rows.map((row) => ({
-      ...headOf(row),
-      at: Number(row.at ?? 0),
+      ...writtenOf(row),
       ttl: (row.ttl as number | null) ?? 0,
     }));
+  }
+
+  /** When the last entry of a bucket was written, in µs since 1970. */
+  async lastAt({ store, owner }: Place, bucket: string): Promise<number> {
+    const query = `SELECT WRITETIME(value) AS at FROM ${this.#entries} WHERE store = ? AND owner = ? AND bucket = ? ORDER BY id DESC LIMIT 1`;
+    const [row] = await this.#session.read(query, [store, owner, bucket]);
+    return Number(row?.at ?? 0);
   }
 
   async isEmpty({ store, owner }: Place, bucket: string): Promise<boolean> {
@@ -256,6 +269,8 @@ function headOf({ id, peer, tag }: Row): Head {
   const isSome = (value: unknown): value is string => typeof value === 'string';
   return { id: id as string, ...(isSome(peer) && { with: peer }), ...(isSome(tag) && { tag }) };
 }
+
+const writtenOf = (row: Row): Written => ({ ...headOf(row), at: Number(row.at ?? 0) });
 
 /** A value that somebody has deleted by hand is empty, which no check accepts. */
 const entryOf = (row: Row): LogEntry => ({ ...headOf(row), value: (row.value as string | null) ?? '' });

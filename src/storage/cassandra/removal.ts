@@ -3,7 +3,7 @@ import type { LogStore } from '../contract.js';
 import { inParallel } from '../in-parallel.js';
 import { compare } from '../order.js';
 import { allKinds, type Buckets, bucketOf } from './buckets.js';
-import type { Head, Place, Reading } from './reading.js';
+import type { Head, Place, Reading, Written } from './reading.js';
 import { named } from './schema.js';
 import type { Session, Statement } from './session.js';
 
@@ -59,6 +59,8 @@ export class Removal {
       const heads = part.heads.filter(isGone).slice(0, limit - gone);
       const last = heads.at(-1);
       if (last === undefined) return gone;
+      // A deletion that is older than an entry would leave it.
+      this.#session.exceed(Math.max(...heads.map(({ at }) => at)));
       const statements: Statement[] = [this.#upTo(this.#entries, [place.store, place.owner, part.bucket], last.id)];
       for (const peer of peersOf(heads))
         statements.push(
@@ -93,13 +95,14 @@ export class Removal {
   }
 
   /** The first entries of the first bucket that has some. Removes empty ones from the index. */
-  async #oldest(place: Place): Promise<{ bucket: string; heads: Head[] } | undefined> {
+  async #oldest(place: Place): Promise<{ bucket: string; heads: Written[] } | undefined> {
     for await (const part of this.#reading.heads(place, {})) return part;
     return undefined;
   }
 
   async #drop({ store, owner }: Place, bucket: string): Promise<void> {
     const params = [store, owner, bucket];
+    this.#session.exceed(await this.#reading.lastAt({ store, owner }, bucket));
     await this.#session.batch([
       { query: this.#entries, params },
       { query: this.#byPeer, params },
