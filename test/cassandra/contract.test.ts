@@ -9,7 +9,6 @@ const open = () => openIn(newKeyspace());
 
 logContract('cassandra', open);
 
-storageContract('memory and cassandra', async () => {
-  const cassandra = await open();
-  return routed({ default: new MemoryStorage(), stores: { l: cassandra, same: cassandra } });
-});
+storageContract('memory and cassandra', async () =>
+  routed({ default: new MemoryStorage(), stores: { l: await open() } }),
+);
