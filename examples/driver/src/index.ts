@@ -130,6 +130,10 @@ class JsonLines implements Storage {
     await Promise.allSettled(this.#underWay);
   }
 
+  look(): Promise<void> {
+    return this.#memory.look();
+  }
+
   close(): Promise<void> {
     this.#closing ??= (async () => {
       await this.#memory.close();
