@@ -129,7 +129,7 @@ const hasBody = (stanza: Element): boolean => stanza.getChild('body') !== undefi
 const gone = (from: string) => (stanza: Element) =>
   stanza.name === 'presence' && stanza.attrs.type === 'unavailable' && stanza.attrs.from === from;
 
-test('idle clients resume, others start a new session', { timeout: 180_000 }, async (t) => {
+test('idle clients resume, others start a new session', { timeout: 300_000 }, async (t) => {
   server = await start();
   t.after(() => server.close());
   const juliet = new Actor('juliet@localhost/balcony', [

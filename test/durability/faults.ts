@@ -245,7 +245,7 @@ async function started(t: TestContext, data?: string): Promise<ServerProcess> {
 
 // ---------------------------------------------------------------------------------------------------------------------
 
-test('a full disk', { timeout: 180_000 }, async (t) => {
+test('a full disk', { timeout: 300_000 }, async (t) => {
   const disk = smallDisk('24m');
   if (typeof disk === 'string') return t.skip(disk);
   const ballast = join(disk.place, 'ballast');
@@ -257,7 +257,7 @@ test('a full disk', { timeout: 180_000 }, async (t) => {
   });
 });
 
-test('a full disk, on which the server is killed and started', { timeout: 180_000 }, async (t) => {
+test('a full disk, on which the server is killed and started', { timeout: 300_000 }, async (t) => {
   const disk = smallDisk('24m');
   if (typeof disk === 'string') return t.skip(disk);
   const ballast = join(disk.place, 'ballast');
@@ -281,7 +281,7 @@ function fill(ballast: string, place: string): void {
   writeFileSync(ballast, Buffer.alloc(Math.max(0, free - 2 ** 20), 1));
 }
 
-test('files that cannot grow', { timeout: 180_000 }, async (t) => {
+test('files that cannot grow', { timeout: 300_000 }, async (t) => {
   const server = await started(t);
   const limit = (bytes: string) => execFileSync('prlimit', ['--pid', String(server.pid), `--fsize=${bytes}:unlimited`]);
   try {
@@ -296,7 +296,7 @@ test('files that cannot grow', { timeout: 180_000 }, async (t) => {
   });
 });
 
-test('a server that is stopped while its disk is full', { timeout: 180_000 }, async (t) => {
+test('a server that is stopped while its disk is full', { timeout: 300_000 }, async (t) => {
   const disk = smallDisk('24m');
   if (typeof disk === 'string') return t.skip(disk);
   const ballast = join(disk.place, 'ballast');
@@ -321,7 +321,7 @@ test('a server that is stopped while its disk is full', { timeout: 180_000 }, as
   await speaker.compare(true);
 });
 
-test('another process locks the database', { timeout: 180_000 }, async (t) => {
+test('another process locks the database', { timeout: 300_000 }, async (t) => {
   const server = await started(t);
   const script = fileURLToPath(new URL('../unit/storage-child.js', import.meta.url));
   let locker: ChildProcess;
@@ -338,7 +338,7 @@ test('another process locks the database', { timeout: 180_000 }, async (t) => {
   });
 });
 
-test('read-only files', { timeout: 180_000 }, async (t) => {
+test('read-only files', { timeout: 300_000 }, async (t) => {
   const disk = Disk.make(64);
   if (typeof disk === 'string') return t.skip(disk);
   const server = await started(t, join(disk.place, 'data'));
@@ -360,7 +360,7 @@ const breakages: readonly (readonly [string, (disk: Disk) => void])[] = [
   ['a failing disk', (disk) => disk.shutdown()],
 ];
 for (const [title, fail] of breakages)
-  test(title, { timeout: 180_000 }, async (t) => {
+  test(title, { timeout: 300_000 }, async (t) => {
     const disk = Disk.make(64);
     if (typeof disk === 'string') return t.skip(disk);
     const server = await started(t, join(disk.place, 'data'));
@@ -376,7 +376,7 @@ for (const [title, fail] of breakages)
     });
   });
 
-test('a damaged database', { timeout: 180_000 }, async (t) => {
+test('a damaged database', { timeout: 300_000 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'waxwing-damaged-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const server = await started(t, folder);

@@ -59,7 +59,7 @@ const killWhileStopping: Ending = {
 };
 const endings: readonly Ending[] = [kill, stop, stopThenKill, killWhileStopping, killTwice];
 
-test(`${rounds} rounds, seed ${seed}`, { timeout: 180_000 + rounds * 40_000 }, async (t) => {
+test(`${rounds} rounds, seed ${seed}`, { timeout: 300_000 + rounds * 60_000 }, async (t) => {
   const server = await serve();
   t.after(() => server.close());
   const port = () => server.port('c2s');

@@ -27,7 +27,7 @@ const seed = seedOf();
 const rounds = Number(process.env.ROUNDS ?? (process.env.CI === undefined ? 20 : 3));
 const random = randomFrom(seed);
 
-test(`${rounds} power cuts under a server, seed ${seed}`, { timeout: 180_000 + rounds * 40_000 }, async (t) => {
+test(`${rounds} power cuts under a server, seed ${seed}`, { timeout: 300_000 + rounds * 60_000 }, async (t) => {
   const disk = Disk.make(512);
   if (typeof disk === 'string') {
     t.skip(disk);
@@ -60,7 +60,7 @@ test(`${rounds} power cuts under a server, seed ${seed}`, { timeout: 180_000 + r
 
 /** The log is checkpointed and restarted several times a second. */
 test(`${rounds * 3} power cuts under the storage alone, seed ${seed}`, {
-  timeout: 180_000 + rounds * 60_000,
+  timeout: 300_000 + rounds * 60_000,
 }, async (t) => {
   const disk = Disk.make(512);
   if (typeof disk === 'string') {
@@ -113,7 +113,7 @@ const sector = 512;
 const ways = 5;
 
 test(`${rounds * 5} moments, each left in ${ways} ways, seed ${seed}`, {
-  timeout: 180_000 + rounds * 20_000,
+  timeout: 300_000 + rounds * 20_000,
 }, async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'waxwing-power-'));
   t.after(() => rmSync(folder, { recursive: true }));

@@ -38,7 +38,7 @@ interface Sample {
   readonly heap: number;
 }
 
-test(`${seconds} s, ${clients} clients, seed ${seed}`, { timeout: seconds * 4000 + 180_000 }, async (t) => {
+test(`${seconds} s, ${clients} clients, seed ${seed}`, { timeout: seconds * 4000 + 300_000 }, async (t) => {
   const names = Array.from({ length: clients }, (_, n) => `user${n}@localhost`);
   const cast: Cast = names.map((bare, n) => [`${bare}/one`, n % 3 === 0 ? 'steady' : 'hasty']);
   const server = await serve({ accounts: names });

@@ -23,7 +23,7 @@ const random = randomFrom(seed);
 /** Sessions end only by the server's shutdown. */
 const faithful = cast.filter(([, habit]) => habit !== 'fickle');
 
-test(`${rounds} stops, seed ${seed}`, { timeout: 180_000 + rounds * 40_000 }, async (t) => {
+test(`${rounds} stops, seed ${seed}`, { timeout: 300_000 + rounds * 60_000 }, async (t) => {
   const server = await serve();
   t.after(() => server.close());
   const port = () => server.port('c2s');
