@@ -43,6 +43,7 @@ export default defineModule({
     last_activity: document<Activity>({
       storedAs: 'last_activity',
       isPortable: true,
+      mayBeLost: {},
       value: z.object({ at: z.number(), status: z.string().exactOptional(), run: z.number().exactOptional() }),
     }),
     server_runs: document<readonly Run[]>({

@@ -2,11 +2,14 @@
 import type { Logger } from 'pino';
 import type { BlobStorage } from '../storage/blobs.js';
 import { type Storage, StorageError } from '../storage/contract.js';
+import { type LossyStorage, lossy } from '../storage/lossy.js';
 import { openBlobs, openStorage } from '../storage/open.js';
 import { around, type StoreCall } from '../storage/wrappers.js';
 import { monotonic } from './clock.js';
 import type { Config } from './config/schema.js';
 import { Breaker } from './limits/breaker.js';
+import { lossyStores } from './loader.js';
+import type { ModuleDefinition } from './module/index.js';
 import { serverId } from './server-id.js';
 
 /** An engine that the server depends on. */
@@ -30,12 +33,19 @@ interface EnginesParts {
 
 export class Engines {
   readonly #parts: EnginesParts;
+  readonly #modules: readonly ModuleDefinition[];
   readonly #breakers = new Map<string, Breaker>();
+  /** That of the storage for what may be lost. */
+  #lossyBreaker: Breaker | undefined;
+  #lossy: LossyStorage | undefined;
+  #probeLossy: (() => Promise<unknown>) | undefined;
   /** If it was opened here. */
   #blobs: BlobStorage | undefined;
 
-  constructor(parts: EnginesParts) {
+  /** `modules`: all modules, running or not, whose stores may be opened. */
+  constructor(parts: EnginesParts, modules: readonly ModuleDefinition[]) {
     this.#parts = parts;
+    this.#modules = modules;
   }
 
   get states(): EngineState[] {
@@ -52,12 +62,20 @@ export class Engines {
   /** Opens the configured storage. Rejects with StorageError. */
   open(within: number | undefined): Promise<Storage> {
     const { config, log, metrics } = this.#parts;
+    const mayBeLost = lossyStores(this.#modules);
     return openStorage(config(), {
       observe: ({ name, operation }, milliseconds) => metrics.storageTook(name, operation, milliseconds / 1000),
       warn: (message, error) => log.warn({ err: error }, message),
       within,
       serverId,
-      guard: (driver, storage) => (driver === 'memory' ? storage : this.guard(driver, storage)),
+      guard: (driver, storage) => {
+        if (driver === 'memory') return storage;
+        return driver === 'redis' ? this.guardLossy(storage) : this.guard(driver, storage);
+      },
+      redis: {
+        expires: (name) => mayBeLost.get(name)?.seconds,
+        lost: (error) => (this.#lossyBreaker ??= this.#breakLossy()).trip(error),
+      },
     });
   }
 
@@ -78,6 +96,29 @@ export class Engines {
     return this.#blobs;
   }
 
+  /** Puts a breaker around a storage of what may be lost, without which everything works. */
+  guardLossy(storage: Storage): Storage {
+    const { log } = this.#parts;
+    const breaker = (this.#lossyBreaker ??= this.#breakLossy());
+    this.#lossy = lossy(storage, {
+      guard: (call, run, parameters) => breaker.run(run, weightOf(call, parameters)),
+      missed: (error) => breaker.trip(error),
+      forgotten: () =>
+        log.warn({ driver: 'redis' }, 'too many deletions were missed: what they concern stays in Redis'),
+    });
+    this.#probeLossy = () => storage.document('keyspace').get('probe');
+    return this.#lossy;
+  }
+
+  #breakLossy(): Breaker {
+    const probe = async (): Promise<void> => {
+      if (this.#probeLossy === undefined) throw new StorageError('unavailable', 'the storage is being opened');
+      await this.#probeLossy();
+      await this.#lossy?.catchUp();
+    };
+    return this.#breaker('redis', probe, 'Redis does not work: what it holds is missing until it does');
+  }
+
   /** Puts a breaker around a storage. */
   guard(name: string, storage: Storage): Storage {
     // Cassandra has no documents.
@@ -91,7 +132,11 @@ export class Engines {
     );
   }
 
-  #breaker(name: string, probe: () => Promise<unknown>): Breaker {
+  #breaker(
+    name: string,
+    probe: () => Promise<unknown>,
+    failing = 'the storage does not work: what needs it is refused until it does',
+  ): Breaker {
     const { config, log, limitHit } = this.#parts;
     const about = { driver: name };
     const breaker = new Breaker({
@@ -105,8 +150,7 @@ export class Engines {
         if (why !== 'open') limitHit(why === 'slow' ? 'storage.answer_seconds' : 'storage.waiting_operations');
         return new StorageError('busy', reasons[why]);
       },
-      opened: (error) =>
-        log.error({ ...about, err: error }, 'the storage does not work: what needs it is refused until it does'),
+      opened: (error) => log.error({ ...about, err: error }, failing),
       closed: (outage) => log.warn({ ...about, ...outage }, 'the storage works again'),
     });
     this.#breakers.set(name, breaker);

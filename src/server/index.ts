@@ -212,7 +212,7 @@ class WaxwingServer implements Server {
     for (const warning of warnings) this.logs.area('config').warn(warning);
     await createDataFolder(this.config);
     const shared = { config: () => this.config, limitHit: (limit: string) => this.metrics.limitHit(limit) };
-    this.engines = new Engines({ ...shared, log: this.logs.area('storage'), metrics: this.metrics });
+    this.engines = new Engines({ ...shared, log: this.logs.area('storage'), metrics: this.metrics }, this.modules);
     const given = this.#options.storage;
     const opened = given ? this.engines.guard('storage', given) : await this.engines.open(this.#options.storageWithin);
     const cluster = this.#options.cluster ?? (await nodeOfCluster(this.config, this.logs));

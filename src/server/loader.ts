@@ -12,7 +12,7 @@ import { lastLogin } from './accounts/stored.js';
 import { accountAnswers } from './accounts-elsewhere.js';
 import { isEnabled } from './config/load.js';
 import type { Config } from './config/schema.js';
-import { coreStores } from './core-stores.js';
+import { coreStores, lossyCoreStores } from './core-stores.js';
 import type { Hook, ModuleDefinition, ModuleListener, Services, StoreDeclaration } from './module/index.js';
 import { nearest } from './nearest.js';
 import { type PortableStore, portableRecords } from './portable/records.js';
@@ -106,18 +106,33 @@ export function chooseModules(all: readonly ModuleDefinition[], config: Config):
   return byNeed(chosen);
 }
 
+/** The stores that may be lost, and so may be on Redis, by their names in the storage. */
+export function lossyStores(all: readonly ModuleDefinition[]): Map<string, { readonly seconds?: number }> {
+  const ofModules = all.flatMap(({ name, stores = {} }) =>
+    Object.entries(stores).flatMap(([store, made]) =>
+      made.mayBeLost === undefined ? [] : [[storedName(name, store, made), made.mayBeLost] as const],
+    ),
+  );
+  return new Map([...lossyCoreStores.map((name) => [name, {}] as const), ...ofModules]);
+}
+
 /**
  * Throws ModuleError if `storage.stores` names a store that no module has, running or not: a typing error would leave
- * its data on another driver.
+ * its data on another driver. The same if it puts a store on Redis that must not be lost.
  */
-function demandStores(all: readonly ModuleDefinition[], { storage }: Config): void {
+export function demandStores(all: readonly ModuleDefinition[], { storage }: Config): void {
   const known = [
     ...coreStores,
     ...all.flatMap(({ name, stores = {} }) =>
       Object.entries(stores).flatMap(([store, made]) => (made.shape === 'blobs' ? [] : storedName(name, store, made))),
     ),
   ];
-  for (const name of Object.keys(storage.stores)) {
+  const lossy = lossyStores(all);
+  for (const [name, on] of Object.entries(storage.stores)) {
+    if (on === 'redis' && known.includes(name) && !lossy.has(name))
+      throw new ModuleError(
+        `storage.stores.${name}: it must not be lost, and Redis may lose what it holds; only ${[...lossy.keys()].sort().join(', ')} may be on Redis`,
+      );
     if (known.includes(name)) continue;
     const meant = nearest(name, known);
     const hint = meant === undefined ? 'remove it' : `did you mean ${meant}?`;

@@ -1,7 +1,7 @@
 /** Opens the configured storage: its drivers, and the assignment of stores to them. */
 import type { Config } from '../server/config/schema.js';
 import type { BlobStorage } from './blobs.js';
-import type { Storage } from './contract.js';
+import type { Storage, StorageError } from './contract.js';
 import { openFiles } from './files/index.js';
 import { MemoryStorage } from './memory.js';
 import { demandComplete } from './migration-marks.js';
@@ -22,6 +22,15 @@ export interface OpenOptions {
   readonly serverId?: ((main: Storage) => Promise<string>) | undefined;
   /** Wraps each driver. */
   readonly guard?: ((driver: Driver, storage: Storage) => Storage) | undefined;
+  readonly redis?: RedisParts | undefined;
+}
+
+/** What the driver of what may be lost needs to know. */
+export interface RedisParts {
+  /** Seconds after which the data of an owner in a store expires; undefined if it does not. */
+  readonly expires: (store: string) => number | undefined;
+  /** There is no connection, or it was lost. It comes back by itself. */
+  readonly lost: (error: StorageError) => void;
 }
 
 export interface OpenBlobsOptions extends S3Guards {
@@ -37,13 +46,13 @@ export async function openBlobs({ storage }: Config, options: OpenBlobsOptions):
   return openConfigured(storage.s3, { ...options, ownership: { id: await options.serverId() } });
 }
 
-type Settings = Pick<Config['storage'], 'sqlite' | 'postgresql' | 'cassandra'>;
+type Settings = Pick<Config['storage'], 'sqlite' | 'postgresql' | 'cassandra' | 'redis' | 'answer_seconds'>;
 
 /** Opens one driver. `main`: that of the stores that are not assigned to another. Rejects with StorageError. */
 export async function openDriver(
   name: Driver,
-  { storage: { sqlite, postgresql, cassandra } }: { readonly storage: Settings },
-  { warn, within, serverId }: Pick<OpenOptions, 'warn' | 'within' | 'serverId'>,
+  { storage: { sqlite, postgresql, cassandra, redis, answer_seconds } }: { readonly storage: Settings },
+  { warn, within, serverId, redis: parts }: Pick<OpenOptions, 'warn' | 'within' | 'serverId' | 'redis'>,
   main?: Storage,
 ): Promise<Storage> {
   switch (name) {
@@ -61,6 +70,22 @@ export async function openDriver(
       const server = main && (await serverId?.(main));
       return openConfigured(cassandra, { warn, server, look: main && (() => main.look()) });
     }
+    case 'redis': {
+      if (parts === undefined || serverId === undefined || main === undefined)
+        throw new Error('Redis cannot be opened here');
+      const { openConfigured } = await import('./redis/settings.js');
+      const { expires, lost } = parts;
+      const server = await serverId(main);
+      const storage = await openConfigured(redis, {
+        server,
+        expires,
+        lost,
+        warn,
+        answerTimeout: answer_seconds * 1000,
+      });
+      if (storage.away !== undefined) lost(storage.away);
+      return storage;
+    }
   }
 }
 
@@ -69,7 +94,8 @@ export async function openStorage(config: Config, options: OpenOptions): Promise
   return openAll(config, async (name, main) => {
     const driver = await openDriver(name, config, options, main);
     try {
-      await demandComplete(driver);
+      // Nothing is migrated to Redis, and it may be away.
+      if (name !== 'redis') await demandComplete(driver);
     } catch (error) {
       await driver.close();
       throw error;
@@ -96,8 +122,11 @@ export async function openAll(
     return storage;
   };
   const byDefault = await once(driver);
-  const named = await Promise.all(
-    Object.entries(stores).map(async ([name, on]) => [name, await once(on, byDefault)] as const),
-  );
+  const all = Object.entries(stores).map(async ([name, on]) => [name, await once(on, byDefault)] as const);
+  const named = await Promise.all(all).catch(async (error: unknown) => {
+    for (const one of await Promise.allSettled(opened.values()))
+      if (one.status === 'fulfilled') await one.value.close();
+    throw error;
+  });
   return named.length === 0 ? byDefault : routed({ default: byDefault, stores: Object.fromEntries(named) });
 }

@@ -54,10 +54,13 @@ const patience = 60_000;
 /**
  * `WAXWING_STORAGE=late:SEED` runs dialogues over a storage that is late (src/storage/late.ts); `postgresql`: over a schema
  * of the server that `WAXWING_POSTGRESQL` names, which is late as well; `cassandra`: with archives in a keyspace of the
- * node that `WAXWING_CASSANDRA` names, and everything else in memory.
+ * node that `WAXWING_CASSANDRA` names, and everything else in memory; `redis`: the same with what may be lost at the server
+ * that `WAXWING_REDIS` names.
  */
 const storageOfAll = process.env.WAXWING_STORAGE ?? '';
-const lateSeed = ['postgresql', 'cassandra'].includes(storageOfAll) ? '1' : /^late:(\d+)$/.exec(storageOfAll)?.[1];
+const lateSeed = ['postgresql', 'cassandra', 'redis'].includes(storageOfAll)
+  ? '1'
+  : /^late:(\d+)$/.exec(storageOfAll)?.[1];
 
 /** `WAXWING_CONTENTS=s3` keeps the large contents of dialogues in the store that `WAXWING_S3` names. */
 const isOnS3 = process.env.WAXWING_CONTENTS === 's3';
@@ -117,6 +120,8 @@ export interface ScenarioOptions {
   readonly blobs?: () => BlobStorage;
   /** Large contents are in the folder of the server, whatever WAXWING_CONTENTS says. */
   readonly isOnFiles?: boolean;
+  /** The server opens the storage that its configuration names. To be used with `alone` and `isTimed`. */
+  readonly isConfigured?: boolean;
   /** The storage decides itself when its operations run, and is never late besides. */
   readonly isTimed?: boolean;
   /** Looks for words, or counts what is archived, which not every storage does: such ones are not used. */
@@ -323,7 +328,8 @@ export class Stage {
     const folder = mkdtempSync(join(tmpdir(), 'waxwing-'));
     // Nodes have a handle each, which a wrapper around them all would make one.
     const isLate = lateSeed !== undefined && options.isTimed !== true && (options.nodes ?? nodesOfAll) === 1;
-    const temporary = isLate && options.storage === undefined ? await temporaryFor(options) : undefined;
+    const isTemporary = isLate && options.storage === undefined && options.isConfigured !== true;
+    const temporary = isTemporary ? await temporaryFor(options) : undefined;
     const inner = options.storage?.() ?? temporary?.storage ?? new MemoryStorage();
     const lateStorage = isLate ? late(inner, Number(lateSeed)) : undefined;
     const storage = lateStorage ?? inner;
@@ -530,7 +536,15 @@ export class Stage {
 /** A storage in a database, if dialogues run over one. */
 async function temporaryFor({ isSearching = false }: ScenarioOptions) {
   if (storageOfAll === 'postgresql') return newPostgresql();
+  if (storageOfAll === 'redis') return newRedis();
   return storageOfAll === 'cassandra' && !isSearching ? newCassandra() : undefined;
+}
+
+/** What may be lost at the server, under a prefix of its own. */
+async function newRedis(): Promise<{ storage: Storage; drop: () => Promise<void> }> {
+  const { dialogueStorage } = await import('../redis/server.js');
+  const storage = await dialogueStorage();
+  return { storage, drop: () => storage.close() };
 }
 
 let keyspace: Promise<Storage> | undefined;
@@ -632,7 +646,7 @@ async function started(
     standard,
     modules: options.modules,
     remote: options.remote,
-    storage,
+    storage: options.isConfigured === true ? undefined : storage,
     blobs: options.blobs?.(),
     space: options.space,
     cluster,

@@ -134,6 +134,7 @@ export default defineModule({
   stores: {
     client_caps: map<Stored>({
       storedAs: 'client_caps',
+      mayBeLost: {},
       value: z.object({ at: z.number(), features: z.array(z.string()) }),
     }),
   },

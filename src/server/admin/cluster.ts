@@ -4,6 +4,7 @@ import type { MemberData } from '../nodes.js';
 import type { Server } from '../server.js';
 import { columns, count, duration, megabytes } from '../words.js';
 import { CommandError, localCommand, serverCommand } from './command.js';
+import { withoutLossy } from './without-lossy.js';
 
 const { setTimeout } = globalThis;
 
@@ -112,7 +113,10 @@ export const remove = localCommand({
     if (config.cluster.node === '') throw new CommandError('configuration', 'cluster.node is not set');
     const { openStorage } = await import('../../storage/open.js');
     const { removeMember } = await import('../cluster/remove.js');
-    const storage = await openStorage(config, { observe: () => {}, warn: (message) => terminal.progress(message) });
+    const storage = await openStorage(withoutLossy(config), {
+      observe: () => {},
+      warn: (message) => terminal.progress(message),
+    });
     try {
       if (await removeMember(storage, node)) return { node };
       throw new CommandError('not-found', `no node of the cluster is named ${node}`);

@@ -6,6 +6,7 @@ import type { Config } from '../config/schema.js';
 import { columns, count, megabytes } from '../words.js';
 import { CommandError, exitCodes, localCommand, type Terminal } from './command.js';
 import { asCommandError } from './run.js';
+import { withoutLossy } from './without-lossy.js';
 
 const place = { type: 'text', required: true } as const;
 
@@ -169,7 +170,7 @@ type Used = Omit<Config, 'storage'> & { storage: Omit<Config['storage'], 'driver
 
 /** The configuration with one driver for everything. Throws CommandError if there is no such driver. */
 function choose(config: Config, name: string | undefined): Used {
-  if (name === undefined) return config;
+  if (name === undefined) return withoutLossy(config);
   const known: readonly string[] = ['sqlite', 'postgresql', 'cassandra'] satisfies readonly Driver[];
   if (!known.includes(name))
     throw new CommandError('usage', `unknown storage ${name}; use one of ${known.join(', ')}, sqlite:FILE, FILE.toml`);

@@ -5,6 +5,7 @@ import { clusterProblems } from './cluster.js';
 import { delegationProblems, privilegeProblems, secretHint, secretProblem } from './components.js';
 import type { Complaint } from './findings.js';
 import type { KeyPath } from './positions.js';
+import { redisProblems } from './redis.js';
 import { s3Problems } from './s3.js';
 import { type Config, listenersOf } from './schema.js';
 import { formatQuantity } from './units.js';
@@ -129,6 +130,14 @@ const rules: readonly Rule[] = [
     keys: ['storage.s3', 'storage.files.driver'],
     check: ({ storage: { s3, files } }) =>
       s3Problems(s3, files.driver === 's3').map(({ at, ...found }) => ({ ...found, path: ['storage', 's3', at] })),
+  },
+  {
+    keys: ['storage.redis', 'storage.stores'],
+    check: ({ storage: { redis, stores } }) =>
+      redisProblems(redis, Object.values(stores).includes('redis')).map(({ at, ...found }) => ({
+        ...found,
+        path: ['storage', 'redis', at],
+      })),
   },
   {
     keys: ['components'],

@@ -3,11 +3,13 @@ import { z } from 'zod';
 import { cassandra } from './cassandra.js';
 import { live } from './keys.js';
 import { postgresql } from './postgresql.js';
+import { redis } from './redis.js';
 import { s3 } from './s3.js';
 import { bytes, count, seconds } from './units.js';
 
 const driver = z.enum(['sqlite', 'postgresql', 'memory']);
-const storeDriver = z.enum([...driver.options, 'cassandra']);
+/** Those that hold only some stores, and so are no drivers of everything. */
+const storeDriver = z.enum([...driver.options, 'cassandra', 'redis']);
 
 export const storage = z
   .strictObject({
@@ -20,6 +22,7 @@ export const storage = z
       .describe('The SQLite driver.'),
     postgresql,
     cassandra,
+    redis,
     files: z
       .strictObject({
         driver: z
@@ -54,7 +57,7 @@ export const storage = z
       .record(z.string(), storeDriver)
       .default({})
       .describe(
-        'Drivers of individual stores, by store name; stores of additional modules are named "MODULE/STORE". "cassandra" is for the store archive.',
+        'Drivers of individual stores, by store name; stores of additional modules are named "MODULE/STORE". "cassandra" is for the store archive, "redis" for those that may be lost, which docs/storage.md lists.',
       )
       .meta({ example: 'sqlite' }),
     low_space_bytes: bytes({ min: 0 })

@@ -26,11 +26,16 @@ interface RecordDeclaration<T> {
    * module whose data has a form that other servers know has a hook `portable` instead.
    */
   readonly isPortable?: true;
+  /**
+   * Nothing depends on what it holds: it may be missing at any time, and writes may fail. So it may be on Redis. `seconds`:
+   * its data about an owner may expire so long after the last write. Documents and maps only.
+   */
+  readonly mayBeLost?: { readonly seconds?: number } | undefined;
   /** See `Reading` of the storage contract. By default a damaged record is skipped. */
   readonly damaged?: Reading<T>['damaged'];
 }
 
-interface LogDeclaration extends Pick<LogOptions, 'text'>, Omit<RecordDeclaration<string>, 'damaged'> {
+interface LogDeclaration extends Pick<LogOptions, 'text'>, Omit<RecordDeclaration<string>, 'damaged' | 'mayBeLost'> {
   /** The boolean option of the module that enables full-text search. */
   readonly option?: string;
 }

@@ -1,5 +1,6 @@
 /** `waxwing check`: looks for problems that keep the server from working, now or soon. Changes nothing. */
 import { ConfigError, type Finding as ConfigFinding, formatFinding } from '../../config/findings.js';
+import { demandStores } from '../../loader.js';
 import { dnsResolver } from '../../stream/s2s/lookups.js';
 import { statusOf } from '../background.js';
 import type { Terminal } from '../command.js';
@@ -37,8 +38,10 @@ async function look(terminal: Terminal, full: boolean): Promise<Finding[]> {
   try {
     const places = await terminal.places();
     ({ file, socket } = places);
-    const { config, warnings } = await loadConfiguration(file, terminal.given.data);
+    const { config, modules, warnings } = await loadConfiguration(file, terminal.given.data);
     renamed = warnings.map((warning) => fromConfigFinding(warning, 'warning'));
+    // Throws what the start would.
+    demandStores(modules, config);
     subject = { config, running: await statusOf(socket), full };
   } catch (error) {
     return fromConfiguration(error);

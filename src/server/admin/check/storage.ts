@@ -5,6 +5,7 @@ import { megabytes } from '../../words.js';
 import { checkCassandra } from './cassandra.js';
 import type { Finding, Subject } from './finding.js';
 import { checkPostgresql } from './postgresql.js';
+import { checkRedis } from './redis.js';
 import { checkS3 } from './s3.js';
 
 /** Larger databases are only read completely with --full, in bytes. */
@@ -30,6 +31,7 @@ export async function checkStorage({ config, running, full }: Subject): Promise<
   const isBroken = findings.some(({ level }) => level === 'error');
   if (config.storage.files.driver === 's3') findings.push(...(await checkS3(config.storage.s3)));
   else if (!isBroken) findings.push(...(await filesFolder(config.storage.files.folder, config.data)));
+  if (Object.values(stores).includes('redis')) findings.push(...(await checkRedis(config.storage.redis)));
   if (isOnPostgresql) findings.push(...(await checkPostgresql(postgresql)));
   if (Object.values(stores).includes('cassandra')) findings.push(...(await checkCassandra(cassandra)));
   return isOnDisk && !isBroken
