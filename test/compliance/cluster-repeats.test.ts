@@ -7,6 +7,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { LocalNetwork } from '../../src/server/cluster/local-link.js';
 import { NS } from '../../src/server/stanza/ns.js';
 import { Stanza } from '../../src/server/stanza/stanza.js';
+import type { Element } from '../../src/server/xml/element.js';
 import { MemoryStorage } from '../../src/storage/memory.js';
 import { around, mulberry32 } from '../../src/storage/wrappers.js';
 import { type Peer, type ScenarioOptions, scenario } from './dialogue.js';
@@ -64,19 +65,24 @@ const options = (reports: Reports, network: LocalNetwork): ScenarioOptions => ({
   config: { limits: { rate: unlimitedRate, rate_account: unlimitedRate } },
 });
 
-/** Sends requests for acknowledgement until all is acknowledged. Returns the errors that came. */
+/** Sends requests for acknowledgement until all is acknowledged. Returns the errors that came; more may follow. */
 async function acknowledged(peer: Peer, count: number): Promise<string[]> {
   const refused: string[] = [];
   await peer.sends(`<r xmlns='${NS.sm}'/>`);
-  for (let h = 0; h < count; await turn())
-    for (const { name, attrs } of peer.forgets()) {
-      if (attrs.type === 'error') refused.push(attrs.id!);
+  for (let h = 0; h < count; await turn()) {
+    const received = peer.forgets();
+    refused.push(...errorsIn(received));
+    for (const { name, attrs } of received) {
       if (name !== 'a') continue;
       h = Number(attrs.h);
       if (h < count) await peer.sends(`<r xmlns='${NS.sm}'/>`);
     }
+  }
   return refused;
 }
+
+const errorsIn = (stanzas: readonly Element[]): string[] =>
+  stanzas.filter(({ attrs }) => attrs.type === 'error').map(({ attrs }) => attrs.id!);
 
 for (const seed of seeds) {
   const random = mulberry32(seed);
@@ -142,6 +148,11 @@ for (const seed of seeds) {
       isRough = false;
       reports.open();
       await scene.stage.nodesAtRest();
+      // A room refuses a message after its sender's home has acknowledged it.
+      for (const sender of senders) {
+        await sender.syncs();
+        refused.push(...errorsIn(sender.forgets()));
+      }
 
       const sorted = (ids: readonly string[]): string[] => [...ids].sort((a, b) => Number(a) - Number(b));
       assert.deepEqual(sorted(await reports.stored('archive', archiver!)), sent.get(archiver!));
