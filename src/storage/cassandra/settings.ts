@@ -1,7 +1,6 @@
 /** From the configuration to options of the driver. */
-import { readFile } from 'node:fs/promises';
-import { isIP } from 'node:net';
-import { type Storage, StorageError } from '../contract.js';
+import type { Storage } from '../contract.js';
+import { isThisMachine, readNamed, readSecret, securityOf, type TlsMode } from '../settings.js';
 import { type CassandraOptions, openCassandra } from './index.js';
 import type { Consistency, SessionOptions } from './session.js';
 
@@ -15,7 +14,7 @@ export interface Settings {
   readonly consistency: Consistency;
   readonly username: string;
   readonly password_file: string;
-  readonly tls: 'auto' | 'verify-full' | 'require' | 'disable';
+  readonly tls: TlsMode;
   readonly ca_file: string;
   readonly expiry_seconds: number;
   readonly request_timeout_seconds: number;
@@ -49,15 +48,11 @@ export async function openConfigured(
 export async function sessionOf(settings: Settings, warn: SessionOptions['warn']): Promise<SessionOptions> {
   const { contact_points, port, local_datacenter, keyspace, consistency, username, password_file, tls, ca_file } =
     settings;
-  const isVerified = tls === 'verify-full' || (tls === 'auto' && !contact_points.every(isHere));
-  const file = async (key: string, path: string): Promise<string> =>
-    readFile(path, 'utf8').catch((error: Error) => {
-      throw new StorageError('unavailable', `storage.cassandra.${key}: ${error.message}`, { cause: error });
-    });
+  const { isEncrypted, isVerified } = securityOf(tls, contact_points.every(isHere));
   const password =
     password_file === ''
       ? (process.env.CASSANDRA_PASSWORD ?? '')
-      : (await file('password_file', password_file)).replace(/\r?\n$/, '');
+      : await readSecret('storage.cassandra.password_file', password_file);
   return {
     contactPoints: contact_points,
     port,
@@ -65,10 +60,12 @@ export async function sessionOf(settings: Settings, warn: SessionOptions['warn']
     keyspace,
     consistency,
     credentials: username === '' ? undefined : { username, password },
-    tls:
-      isVerified || tls === 'require'
-        ? { rejectUnauthorized: isVerified, ...(ca_file !== '' && { ca: [await file('ca_file', ca_file)] }) }
-        : undefined,
+    tls: isEncrypted
+      ? {
+          rejectUnauthorized: isVerified,
+          ...(ca_file !== '' && { ca: [await readNamed('storage.cassandra.ca_file', ca_file)] }),
+        }
+      : undefined,
     answerWithin: settings.request_timeout_seconds * 1000,
     warn,
   };
@@ -77,6 +74,6 @@ export async function sessionOf(settings: Settings, warn: SessionOptions['warn']
 /** Whether a contact point is on this machine. */
 function isHere(point: string): boolean {
   if (point === '::1' || point.startsWith('[::1]')) return true;
-  const host = point.replace(/:\d+$/, '');
-  return host === 'localhost' || (isIP(host) === 4 && host.startsWith('127.'));
+  // The end of an IPv6 address is no port.
+  return !point.includes('::') && isThisMachine(point.replace(/:\d+$/, ''));
 }

@@ -1,9 +1,8 @@
 /** From the configuration to options of pg. */
-import { readFile } from 'node:fs/promises';
-import { isIP } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
 import type { ClientConfig } from 'pg';
-import { type Storage, StorageError } from '../contract.js';
+import type { Storage } from '../contract.js';
+import { isThisMachine, readNamed, readSecret, securityOf, type TlsMode } from '../settings.js';
 import { openPostgresql, type PostgresqlOptions } from './index.js';
 
 /** The table [storage.postgresql] of the configuration. */
@@ -13,7 +12,7 @@ export interface Settings {
   readonly database: string;
   readonly user: string;
   readonly password_file: string;
-  readonly tls: 'auto' | 'verify-full' | 'require' | 'disable';
+  readonly tls: TlsMode;
   readonly ca_file: string;
   readonly schema: string;
   readonly lanes: number;
@@ -37,10 +36,10 @@ export async function openConfigured(settings: Settings, warn: PostgresqlOptions
 /** Rejects with StorageError if a file cannot be read. */
 export async function clientOf(settings: Settings): Promise<ClientConfig> {
   const { host, port, database, user, password_file, tls, ca_file } = settings;
-  const isVerified = tls === 'verify-full' || (tls === 'auto' && !isHere(host));
+  const { isEncrypted, isVerified } = securityOf(tls, host.startsWith('/') || isThisMachine(host));
   const ssl: ConnectionOptions = {
     rejectUnauthorized: isVerified,
-    ...(ca_file !== '' && { ca: await text('storage.postgresql.ca_file', ca_file) }),
+    ...(ca_file !== '' && { ca: await readNamed('storage.postgresql.ca_file', ca_file) }),
   };
   return {
     host,
@@ -48,22 +47,8 @@ export async function clientOf(settings: Settings): Promise<ClientConfig> {
     database,
     user,
     ...(password_file !== '' && {
-      password: (await text('storage.postgresql.password_file', password_file)).replace(/\r?\n$/, ''),
+      password: await readSecret('storage.postgresql.password_file', password_file),
     }),
-    ssl: isVerified || tls === 'require' ? ssl : false,
+    ssl: isEncrypted ? ssl : false,
   };
-}
-
-/** Whether the server is on this machine. */
-function isHere(host: string): boolean {
-  if (host.startsWith('/') || host === 'localhost' || host === '::1') return true;
-  return isIP(host) === 4 && host.startsWith('127.');
-}
-
-async function text(key: string, file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    throw new StorageError('unavailable', `${key}: ${(error as Error).message}`, { cause: error });
-  }
 }

@@ -1,8 +1,6 @@
 /** From the configuration to options of the driver. */
-import { readFile } from 'node:fs/promises';
-import { isIP } from 'node:net';
 import type { ConnectionOptions } from 'node:tls';
-import { StorageError } from '../contract.js';
+import { isThisMachine, readNamed, readSecret, securityOf, type TlsMode } from '../settings.js';
 import type { Address, ClientOptions, Login } from './client.js';
 import { openRedis, type RedisOptions, type RedisStorage } from './index.js';
 
@@ -17,7 +15,7 @@ export interface Settings {
   readonly sentinel_password_file: string;
   readonly database: number;
   readonly prefix: string;
-  readonly tls: 'auto' | 'verify-full' | 'require' | 'disable';
+  readonly tls: TlsMode;
   readonly ca_file: string;
   readonly certificate_file: string;
   readonly key_file: string;
@@ -62,30 +60,19 @@ export function addressOf(text: string): Address {
 async function loginOf(user: string, key: string, file: string): Promise<Login> {
   return {
     ...(user !== '' && { user }),
-    ...(file !== '' && { password: (await text(key, file)).replace(/\r?\n$/, '') }),
+    ...(file !== '' && { password: await readSecret(`storage.redis.${key}`, file) }),
   };
 }
 
 async function tlsOf(settings: Settings, addresses: readonly Address[]): Promise<ConnectionOptions | undefined> {
   const { tls, ca_file, certificate_file, key_file } = settings;
-  const isVerified = tls === 'verify-full' || (tls === 'auto' && !addresses.every(({ host }) => isHere(host)));
-  if (!isVerified && tls !== 'require') return undefined;
+  const isHere = addresses.every(({ host }) => isThisMachine(host));
+  const { isEncrypted, isVerified } = securityOf(tls, isHere);
+  if (!isEncrypted) return undefined;
   return {
     rejectUnauthorized: isVerified,
-    ...(ca_file !== '' && { ca: await text('ca_file', ca_file) }),
-    ...(certificate_file !== '' && { cert: await text('certificate_file', certificate_file) }),
-    ...(key_file !== '' && { key: await text('key_file', key_file) }),
+    ...(ca_file !== '' && { ca: await readNamed('storage.redis.ca_file', ca_file) }),
+    ...(certificate_file !== '' && { cert: await readNamed('storage.redis.certificate_file', certificate_file) }),
+    ...(key_file !== '' && { key: await readNamed('storage.redis.key_file', key_file) }),
   };
-}
-
-/** Whether the server is on this machine. */
-const isHere = (host: string): boolean =>
-  host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
-
-async function text(key: string, file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    throw new StorageError('unavailable', `storage.redis.${key}: ${(error as Error).message}`, { cause: error });
-  }
 }

@@ -1,6 +1,6 @@
 /** From the configuration to options of the driver. */
-import { readFile } from 'node:fs/promises';
 import { StorageError } from '../contract.js';
+import { readNamed, readSecret } from '../settings.js';
 import type { ClientOptions } from './client.js';
 import { openS3, type S3Options, type S3Storage } from './index.js';
 import type { Credentials } from './sign.js';
@@ -50,7 +50,7 @@ export async function optionsOf(settings: Settings): Promise<Omit<S3Options, 'ow
       bucket,
       isPathStyle: addressing === 'path' || (addressing === 'auto' && endpoint !== ''),
       credentials: await credentialsOf(settings),
-      ca: ca_file === '' ? undefined : await text('storage.s3.ca_file', ca_file),
+      ca: ca_file === '' ? undefined : await readNamed('storage.s3.ca_file', ca_file),
       timeout: settings.timeout_seconds * 1000,
       attempts: settings.attempts,
     },
@@ -72,21 +72,11 @@ async function credentialsOf({ access_key_id, secret_key_file }: Settings): Prom
   const isOurs = access_key_id !== '';
   const accessKeyId = isOurs ? access_key_id : AWS_ACCESS_KEY_ID;
   const secretKey =
-    secret_key_file === ''
-      ? AWS_SECRET_ACCESS_KEY
-      : (await text('storage.s3.secret_key_file', secret_key_file)).replace(/\r?\n$/, '');
+    secret_key_file === '' ? AWS_SECRET_ACCESS_KEY : await readSecret('storage.s3.secret_key_file', secret_key_file);
   if (!accessKeyId || !secretKey)
     throw new StorageError(
       'unavailable',
       `storage.s3 has no ${accessKeyId ? 'secret key: set secret_key_file or AWS_SECRET_ACCESS_KEY' : 'key: set access_key_id or AWS_ACCESS_KEY_ID'}`,
     );
   return { accessKeyId, secretKey, ...(AWS_SESSION_TOKEN && !isOurs && { sessionToken: AWS_SESSION_TOKEN }) };
-}
-
-async function text(key: string, file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    throw new StorageError('unavailable', `${key}: ${(error as Error).message}`, { cause: error });
-  }
 }

@@ -1,5 +1,5 @@
 import type { Config } from '../../config/schema.js';
-import type { Finding } from './finding.js';
+import { type Finding, unusable } from './finding.js';
 
 /** Of the Cassandra cluster: whether the server can start, and whether what is acknowledged is safe. */
 export async function checkCassandra(settings: Config['storage']['cassandra']): Promise<Finding[]> {
@@ -68,14 +68,10 @@ export async function checkCassandra(settings: Config['storage']['cassandra']): 
     }
     return findings;
   } catch (error) {
-    return [
-      {
-        area,
-        level: 'error',
-        what: (error as Error).message,
-        why: 'The server will not start.',
-        advice: 'Compare [storage.cassandra] with docs/storage.md, and try the same with cqlsh.',
-      },
-    ];
+    return unusable(
+      error,
+      'The server will not start.',
+      'Compare [storage.cassandra] with docs/storage.md, and try the same with cqlsh.',
+    );
   }
 }

@@ -31,3 +31,8 @@ export interface Subject {
   /** Whether to include slow checks. */
   readonly full: boolean;
 }
+
+/** The only finding about an engine of the storage that cannot be used. */
+export const unusable = (error: unknown, why: string, advice: string): Finding[] => [
+  { area: 'storage', level: 'error', what: (error as Error).message, why, advice },
+];

@@ -1,5 +1,5 @@
 import type { Config } from '../../config/schema.js';
-import type { Finding } from './finding.js';
+import { type Finding, unusable } from './finding.js';
 
 type Settings = Config['storage']['postgresql'];
 
@@ -58,14 +58,10 @@ export async function checkPostgresql(settings: Settings): Promise<Finding[]> {
       findings.push({ area, level: 'ok', what: `${where}: version ${version}, ${settings.lanes + 1} connections` });
     return findings;
   } catch (error) {
-    return [
-      {
-        area,
-        level: 'error',
-        what: (error as Error).message,
-        why: 'The server will not start.',
-        advice: 'Compare [storage.postgresql] with docs/storage.md, and try the same with psql.',
-      },
-    ];
+    return unusable(
+      error,
+      'The server will not start.',
+      'Compare [storage.postgresql] with docs/storage.md, and try the same with psql.',
+    );
   }
 }

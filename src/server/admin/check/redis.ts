@@ -1,5 +1,5 @@
 import type { Config } from '../../config/schema.js';
-import type { Finding } from './finding.js';
+import { type Finding, unusable } from './finding.js';
 
 /** Of the Redis server: whether the server can use it, and whether it fills up. */
 export async function checkRedis(settings: Config['storage']['redis']): Promise<Finding[]> {
@@ -35,14 +35,10 @@ export async function checkRedis(settings: Config['storage']['redis']): Promise<
       });
     return findings;
   } catch (error) {
-    return [
-      {
-        area,
-        level: 'error',
-        what: (error as Error).message,
-        why: 'What it would hold is missing. The server does not start if the settings are wrong, but does if Redis is only away.',
-        advice: 'Compare [storage.redis] with docs/storage.md.',
-      },
-    ];
+    return unusable(
+      error,
+      'What it would hold is missing. The server does not start if the settings are wrong, but does if Redis is only away.',
+      'Compare [storage.redis] with docs/storage.md.',
+    );
   }
 }

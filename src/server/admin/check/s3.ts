@@ -1,5 +1,5 @@
 import type { Config } from '../../config/schema.js';
-import type { Finding } from './finding.js';
+import { type Finding, unusable } from './finding.js';
 
 /** Of the bucket of uploaded files: whether the server can use it. */
 export async function checkS3(settings: Config['storage']['s3']): Promise<Finding[]> {
@@ -21,14 +21,10 @@ export async function checkS3(settings: Config['storage']['s3']): Promise<Findin
       });
     return findings;
   } catch (error) {
-    return [
-      {
-        area,
-        level: 'error',
-        what: (error as Error).message,
-        why: 'The server will not start, or files cannot be uploaded.',
-        advice: 'Compare [storage.s3] with docs/storage.md.',
-      },
-    ];
+    return unusable(
+      error,
+      'The server will not start, or files cannot be uploaded.',
+      'Compare [storage.s3] with docs/storage.md.',
+    );
   }
 }
