@@ -4,13 +4,13 @@
  * clients are listed while they have a session. Left out: grants (§3.1), which this server does not give, and components
  * with privileges (XEP-0356), which its administrator has chosen.
  */
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { Jid } from '../server/address/jid.js';
 import { wall } from '../server/clock.js';
 import { defineModule, event, type IqRequest, iq, sessionState } from '../server/module/index.js';
 import { formatDateTime } from '../server/stanza/datetime.js';
 import { StanzaError, StreamError } from '../server/stanza/errors.js';
+import { idFor } from '../server/stanza/ids.js';
 import { NS } from '../server/stanza/ns.js';
 import type { UserAgent } from '../server/stanza/user-agent.js';
 import { type Element, el } from '../server/xml/element.js';
@@ -41,7 +41,7 @@ export default defineModule({
     const clientsOf = async (owner: Jid): Promise<Map<string, Client>> => {
       const found = new Map<string, Client>();
       for (const { clientId, login, since, seen, software, device } of await host.accounts.tokens.devices(owner.bare))
-        found.set(idOf('client', clientId), {
+        found.set(idFor('client', clientId), {
           type: 'session',
           agent: { clientId, software, device },
           first: since,
@@ -50,7 +50,7 @@ export default defineModule({
           logins: new Set(login === undefined ? [token] : [token, login]),
         });
       for (const { id, at } of (await pageLogins?.list(owner)) ?? [])
-        found.set(idOf('page', id), {
+        found.set(idFor('page', id), {
           type: 'access',
           agent: { software: 'Account page' },
           first: at,
@@ -61,7 +61,7 @@ export default defineModule({
       // Last: sessions may begin and end while the rest is read.
       for (const session of host.sessions(owner.bare)) {
         const { agent, since, mechanism } = session;
-        const id = agent.clientId === undefined ? idOf('session', session.jid.full) : idOf('client', agent.clientId);
+        const id = agent.clientId === undefined ? idFor('session', session.jid.full) : idFor('client', agent.clientId);
         const client: Client = found.get(id) ?? {
           type: 'session',
           agent,
@@ -94,7 +94,8 @@ export default defineModule({
       if (clientId !== undefined) await host.accounts.revokeTokens(owner.bare, clientId);
       log.info({ account: owner.bare }, 'a user ended the access of a client');
       for (const session of [...host.sessions(owner.bare)]) {
-        if (clientId === undefined ? idOf('session', session.jid.full) !== id : session.clientId !== clientId) continue;
+        if (clientId === undefined ? idFor('session', session.jid.full) !== id : session.clientId !== clientId)
+          continue;
         // A client that ends its own access gets the result before its session ends.
         if (own !== undefined && session.jid.equals(own.jid)) session.send(stanza.result());
         host.end(session, new StreamError('not-authorized', 'The user ended the access of this client.'));
@@ -119,10 +120,6 @@ export default defineModule({
 const token = 'HT-';
 
 const isPassword = (mechanism: string): boolean => mechanism === 'PLAIN' || mechanism.startsWith('SCRAM-');
-
-/** §3.1: opaque. The ids of clients and sessions are their own affair, and may have any characters. */
-const idOf = (kind: 'client' | 'session' | 'page', name: string): string =>
-  createHash('sha256').update(`${kind}\0${name}`).digest('base64url').slice(0, 22);
 
 /** §3.1. */
 function elementOf(id: string, { type, agent, first, last, isConnected, logins }: Client): Element {

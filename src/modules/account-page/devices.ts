@@ -1,9 +1,9 @@
 /** What is logged in to an account: at its home, which alone knows its sessions. */
-import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import type { Jid } from '../../server/address/jid.js';
 import { defineQuestion, type Host } from '../../server/module/index.js';
 import { StreamError } from '../../server/stanza/errors.js';
+import { idFor } from '../../server/stanza/ids.js';
 import { labelOf } from '../../server/stanza/user-agent.js';
 import type { Logins } from './logins.js';
 
@@ -49,10 +49,6 @@ export const ending = defineQuestion({
   answer: z.number(),
 });
 
-/** Stands for a name that an app has chosen, which may have any characters. */
-const idOf = (kind: Kind, name: string): string =>
-  createHash('sha256').update(`${kind}\0${name}`).digest('base64url').slice(0, 22);
-
 export class Devices {
   readonly #host: Host;
   readonly #logins: Logins;
@@ -68,20 +64,20 @@ export class Devices {
     const logins = await this.#logins.list(owner);
     return {
       sessions: sessions.slice(0, mostListed).map(({ jid, since, connection, agent }) => ({
-        id: idOf('session', jid.full),
+        id: idFor('session', jid.full),
         resource: jid.resource ?? '',
         since,
         address: connection?.remoteAddress ?? null,
         label: labelOf(agent) ?? null,
       })),
       devices: devices.slice(0, mostListed).map(({ clientId, software, device, issued, expires }) => ({
-        id: idOf('device', clientId),
+        id: idFor('device', clientId),
         label: labelOf({ software, device }) ?? null,
         issued,
         expires,
       })),
       logins: logins.slice(0, mostListed).map(([one, { at, address }]) => ({
-        id: idOf('login', one),
+        id: idFor('login', one),
         at,
         address,
         isThis: one === key,
@@ -97,7 +93,7 @@ export class Devices {
       case 'device':
         return this.#endDevice(owner, id);
       case 'login':
-        return this.#endLogins(owner, (one) => idOf('login', one) === id);
+        return this.#endLogins(owner, (one) => idFor('login', one) === id);
       case 'others':
         return this.#endOthers(owner, key);
     }
@@ -105,7 +101,7 @@ export class Devices {
 
   /** Without its tokens: with them its app would be back at once. */
   async #endSession(owner: Jid, id: string): Promise<number> {
-    const session = this.#host.sessions(owner.bare).find(({ jid }) => idOf('session', jid.full) === id);
+    const session = this.#host.sessions(owner.bare).find(({ jid }) => idFor('session', jid.full) === id);
     if (session === undefined) return 0;
     if (session.clientId !== undefined) await this.#host.accounts.revokeTokens(owner.bare, session.clientId);
     this.#host.end(session, ended());
@@ -114,7 +110,7 @@ export class Devices {
 
   async #endDevice(owner: Jid, id: string): Promise<number> {
     const devices = await this.#host.accounts.tokens.devices(owner.bare);
-    const device = devices.find(({ clientId }) => idOf('device', clientId) === id);
+    const device = devices.find(({ clientId }) => idFor('device', clientId) === id);
     if (device === undefined) return 0;
     await this.#host.accounts.revokeTokens(owner.bare, device.clientId);
     for (const session of this.#host.sessions(owner.bare))

@@ -25,10 +25,8 @@ import {
   unauthenticatedIq,
 } from '../../server/module/index.js';
 import type { Passage } from '../../server/routing/passage.js';
-import { formatDateTime } from '../../server/stanza/datetime.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError, type StanzaErrorCondition } from '../../server/stanza/errors.js';
-import { form } from '../../server/stanza/forms.js';
 import { randomId } from '../../server/stanza/ids.js';
 import { NS } from '../../server/stanza/ns.js';
 import { Stanza } from '../../server/stanza/stanza.js';
@@ -36,11 +34,11 @@ import { bareJid } from '../../server/stanza/stored.js';
 import { type Element, el } from '../../server/xml/element.js';
 import { cli } from './cli.js';
 import { Invites, idOf, inviteSchema } from './invites.js';
+import { escaped, linkForm } from './links.js';
 import { invitationPage, type SignUpForm, textsFor, welcomePage } from './page.js';
 import { roomLinkHooks } from './rooms.js';
 import type { Invite, MadeInvite, Wanted } from './services.js';
 import type { Refusal } from './texts.js';
-import { escaped } from './uri.js';
 
 /** Makes two accounts contacts of each other: asked at the home of each. */
 const connecting = defineQuestion<string, null>({ name: 'invites.connecting', given: bareJid, answer: z.null() });
@@ -263,17 +261,7 @@ export default defineModule({
     // --- commands -------------------------------------------------------------------------------------------------
 
     const answer = ({ uri, url, invite }: MadeInvite): Element[] => [
-      form({
-        type: 'result',
-        formType: 'urn:xmpp:invite#invitation',
-        fields: [
-          { var: 'uri', type: 'text-single', label: 'Invitation', value: uri },
-          ...(url === undefined
-            ? []
-            : [{ var: 'landing-url', type: 'text-single' as const, label: 'Page', value: url }]),
-          { var: 'expire', type: 'text-single', label: 'Valid until', value: formatDateTime(invite.until) },
-        ],
-      }),
+      linkForm('urn:xmpp:invite#invitation', { uri, url, until: invite.until }),
     ];
 
     /** XEP-0401 §5.1. */

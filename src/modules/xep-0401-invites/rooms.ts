@@ -1,6 +1,5 @@
 /** Links to rooms: a page for people without an app, and a command that makes links with a token (XEP-0488). */
 import { Jid } from '../../server/address/jid.js';
-import { wall } from '../../server/clock.js';
 import {
   type Command,
   command,
@@ -11,12 +10,10 @@ import {
   type HttpRequest,
   http,
 } from '../../server/module/index.js';
-import { formatDateTime } from '../../server/stanza/datetime.js';
 import { defineForm } from '../../server/stanza/define-form.js';
 import { StanzaError } from '../../server/stanza/errors.js';
-import { form } from '../../server/stanza/forms.js';
+import { escaped, linkForm } from './links.js';
 import { roomPage, textsFor } from './page.js';
-import { escaped } from './uri.js';
 
 /** Of the pages, below those of other invitations. */
 const path = '/invite/room';
@@ -65,26 +62,14 @@ export function roomLinkHooks({ host, demandTry, hasPage }: RoomLinkParts): Hook
         throw new StanzaError('not-acceptable', `Name a room of ${links.jid.domain}.`);
       const days = numberIn(given?.days, mostDays) ?? usualDays;
       const uses = numberIn(given?.uses, mostUses);
-      const { token, until = wall() } = await links.issue(room.toBare(), from.toBare(), {
+      const { token, until } = await links.issue(room.toBare(), from.toBare(), {
         seconds: days * daySeconds,
         uses,
       });
       const url = hasPage && host.publicUrl !== undefined ? `${host.publicUrl}${pathOf(room, token)}` : undefined;
       return {
         status: 'completed',
-        payload: [
-          form({
-            type: 'result',
-            formType: 'urn:waxwing:invite-to-room',
-            fields: [
-              { var: 'uri', type: 'text-single', label: 'Invitation', value: uriOf(room, token) },
-              ...(url === undefined
-                ? []
-                : [{ var: 'landing-url', type: 'text-single' as const, label: 'Page', value: url }]),
-              { var: 'expire', type: 'text-single', label: 'Valid until', value: formatDateTime(until) },
-            ],
-          }),
-        ],
+        payload: [linkForm('urn:waxwing:invite-to-room', { uri: uriOf(room, token), url, until })],
       };
     },
   };

@@ -173,3 +173,7 @@ export function randomId(bytes = 16): string {
   used += bytes;
   return pool.toString('base64url', used - bytes, used);
 }
+
+/** Stands for a name that a client has chosen, which may have any characters. The same name of another kind has another id. */
+export const idFor = (kind: string, name: string): string =>
+  createHash('sha256').update(`${kind}\0${name}`).digest('base64url').slice(0, 22);
