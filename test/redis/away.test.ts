@@ -4,7 +4,8 @@ import { after } from 'node:test';
 import { Redis } from 'ioredis';
 import { type Peer, scenario } from '../compliance/dialogue.js';
 import { befriends } from '../compliance/phrases.js';
-import { Engine, freePort } from './server.js';
+import { freePort } from '../interop/ports.js';
+import { Engine } from './server.js';
 
 const engines: Engine[] = [];
 after(() => Promise.all(engines.map((engine) => engine.remove())));

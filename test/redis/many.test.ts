@@ -6,7 +6,8 @@ import { StorageError } from '../../src/storage/contract.js';
 import { openRedis, type RedisStorage } from '../../src/storage/redis/index.js';
 import { documentContract } from '../contract/document.js';
 import { mapContract } from '../contract/map.js';
-import { clientAt, Engine, freePort, newPrefix } from './server.js';
+import { freePort } from '../interop/ports.js';
+import { clientAt, Engine, newPrefix } from './server.js';
 
 const engines: Engine[] = [];
 const clients: Redis[] = [];

@@ -4,7 +4,8 @@ import { after, test } from 'node:test';
 import { Redis } from 'ioredis';
 import { StorageError, unreadable } from '../../src/storage/contract.js';
 import { openRedis, type RedisOptions, type RedisStorage } from '../../src/storage/redis/index.js';
-import { clientAt, clientOptions, Engine, emptyStorage, freePort, newPrefix } from './server.js';
+import { freePort } from '../interop/ports.js';
+import { clientAt, clientOptions, Engine, emptyStorage, newPrefix } from './server.js';
 
 const opened: { close(): Promise<unknown> }[] = [];
 const engines: Engine[] = [];

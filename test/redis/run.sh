@@ -10,7 +10,7 @@ command -v "$WAXWING_REDIS_PROGRAM" >/dev/null || {
 }
 node -e "import('./scripts/setup.mjs').then(({ setupOrExit }) => setupOrExit())"
 folder=$(mktemp -d "${TMPDIR:-/tmp}/waxwing-redis-XXXXXX")
-port=$(node -e "const s = require('net').createServer().listen(0, '127.0.0.1', () => { console.log(s.address().port); s.close(); })")
+port=$(node -e "import('./dist/test/interop/ports.js').then(async ({ freePort }) => console.log(await freePort()))")
 "$WAXWING_REDIS_PROGRAM" --bind 127.0.0.1 --port "$port" --dir "$folder" --save '' >"$folder/log" 2>&1 &
 server=$!
 trap 'kill "$server" 2>/dev/null || true; wait "$server" || true; rm -rf "$folder"' EXIT

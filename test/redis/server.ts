@@ -7,7 +7,6 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -17,6 +16,7 @@ import type { ClientOptions } from '../../src/storage/redis/client.js';
 import { openRedis, type RedisOptions, type RedisStorage } from '../../src/storage/redis/index.js';
 import { addressOf } from '../../src/storage/redis/settings.js';
 import { routed } from '../../src/storage/wrappers.js';
+import { freePort } from '../interop/ports.js';
 
 /** Options of a client for the server of the environment. */
 export function clientOptions(more: Partial<ClientOptions> = {}): ClientOptions {
@@ -45,15 +45,6 @@ export async function dialogueStorage(): Promise<Storage> {
   const redis = await emptyStorage();
   const stores = { last_activity: redis, last_logins: redis, client_caps: redis };
   return routed({ default: new MemoryStorage(), stores });
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as { readonly port: number };
-  server.close();
-  await once(server, 'close');
-  return port;
 }
 
 /** A server of a test, which can be stopped and started again. */
@@ -105,7 +96,7 @@ export class Engine {
     await ended;
   }
 
-  /** SIGSTOP: it answers no more, and its connections stay. SIGCONT ends that. */
+  /** After SIGSTOP it does not answer, and its connections stay open, until SIGCONT. */
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
     this.#process!.kill(signal);
   }

@@ -1,7 +1,7 @@
 # For test/s3/run.sh: starts a MinIO server in a folder of its own, which ends with the script, and names it in WAXWING_S3.
 node -e "import('./scripts/setup.mjs').then(({ setupOrExit }) => setupOrExit())"
 folder=$(mktemp -d "${TMPDIR:-/tmp}/waxwing-s3-XXXXXX")
-port=$(node -e "const s = require('net').createServer().listen(0, '127.0.0.1', () => { console.log(s.address().port); s.close(); })")
+port=$(node -e "import('./dist/test/interop/ports.js').then(async ({ freePort }) => console.log(await freePort()))")
 server=
 finish() {
   [ -z "$server" ] || kill -TERM "$server" 2>/dev/null || true
